@@ -1,0 +1,218 @@
+"""Checks shared by the loaders; messages say what was expected, what was found, what to do."""
+
+import errno
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from reidlib.errors import DataError
+
+SYNTHETIC = "SYNTHETIC.json"
+_LISTED = 12
+_NOT_WRITABLE = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.ENOTEMPTY,
+)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What can be counted in a split; None where the dataset has no such thing or no number."""
+
+    images: int
+    ids: int
+    captions: int | None = None
+
+
+def locate(root: Path, folder: str, annotation: str, tree: str) -> Path:
+    """Return `root / folder`, or raise `DataError` with the path that should have been given.
+
+    `annotation` is a file (or folder) that only this dataset has directly below `folder`; it is how
+    a dataset is recognized in a place where it should not be. `tree` is the expected layout.
+    """
+    root = Path(root)
+    wanted = root / folder
+    if (wanted / annotation).exists():
+        return wanted
+    advice = _advice(root, folder, annotation)
+    if advice is None and wanted.is_dir():
+        return wanted  # the right place; what it lacks is for the loader to say
+    problem = f"there is no folder {folder} in {root}" if root.is_dir() else f"no folder {root}"
+    raise DataError(
+        f"{folder} not found: {problem}.\n"
+        + (f"{advice}\n" if advice else "")
+        + expected_and_found(tree, root)
+    )
+
+
+def _advice(root: Path, folder: str, annotation: str) -> str | None:
+    """Look above `root` and up to two folders below it; a sentence that says what to pass."""
+    above = [place for place in (root, *root.absolute().parents) if (place / annotation).exists()]
+    below: list[Path] = []
+    if root.is_dir() and not above:
+        for pattern in (f"*/{annotation}", f"*/*/{annotation}", f"*/*/{folder}/{annotation}"):
+            below += sorted(hit.parent for hit in root.glob(pattern))
+    places = above or sorted(below, key=lambda place: place.name != folder)
+    if not places:
+        return None
+    place = places[0].absolute()
+    kind = "synthetic data" if (place / SYNTHETIC).exists() else "it"
+    if place.name != folder:
+        return f"{place} looks like {kind}: rename that folder to {folder} and pass {place.parent}"
+    if above:
+        return f"The data folder is the one that contains {folder}: pass {place.parent}"
+    return f"There is {kind} in a folder below: pass {place.parent}"
+
+
+def expected_and_found(tree: str, folder: Path) -> str:
+    """The expected layout and a short listing of what `folder` holds."""
+    return f"Expected:\n{_indent(tree)}\nFound:\n{_indent(listing(folder))}"
+
+
+def listing(folder: Path) -> str:
+    """Up to a dozen entries of `folder`, folders first and marked by a slash."""
+    if not folder.exists():
+        return f"{folder} does not exist"
+    if not folder.is_dir():
+        return f"{folder} is a file"
+    entries = sorted(folder.iterdir(), key=lambda entry: (not entry.is_dir(), entry.name))
+    lines = [f"{folder}/"]
+    lines += [f"  {entry.name}{'/' if entry.is_dir() else ''}" for entry in entries[:_LISTED]]
+    if len(entries) > _LISTED:
+        lines.append(f"  ... and {len(entries) - _LISTED} more")
+    if not entries:
+        lines.append("  (empty)")
+    return "\n".join(lines)
+
+
+def _indent(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.strip("\n").splitlines())
+
+
+def read_json(path: Path, what: str) -> Any:
+    """Parse a JSON file; `DataError` names the file and the line where it stops making sense."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); expected {what}") from error
+    try:
+        return json.loads(content)
+    except json.JSONDecodeError as error:
+        cut = " (the file ends too early: truncated?)" if error.pos >= len(error.doc) - 1 else ""
+        raise DataError(
+            f"{path}: not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}, "
+            f"character {error.pos} of {len(error.doc)}{cut}; expected {what}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: not text in UTF-8: byte {error.start} of {len(content)}; expected {what}"
+        ) from error
+
+
+def read_synthetic(folder: Path) -> dict[str, Any] | None:
+    """Parameters of a generated dataset, None where `folder` has no SYNTHETIC.json (real data)."""
+    path = folder / SYNTHETIC
+    if not path.exists():
+        return None
+    content = read_json(path, "the parameters of a generated dataset")
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: expected a JSON object, found {type(content).__name__}")
+    return content
+
+
+def check_counts(
+    name: str, where: Path, found: Mapping[str, Counts], expected: Mapping[str, Counts], hint: str
+) -> None:
+    """Raise `DataError` with a table if any split's counts differ from the expected ones."""
+    if dict(found) == dict(expected):
+        return
+    raise DataError(f"{name}: wrong counts in {where}\n{counts_table(found, expected)}\n{hint}")
+
+
+def counts_table(found: Mapping[str, Counts], expected: Mapping[str, Counts]) -> str:
+    """Aligned text table, a row per split: found / expected, differing cells marked with `*`."""
+    names = [field.name for field in fields(Counts)]
+    rows = [["split", *names]]
+    for split in [*expected, *(split for split in found if split not in expected)]:
+        have, want = found.get(split), expected.get(split)
+        cells = []
+        for i in range(len(names)):
+            left = astuple(have)[i] if have else 0
+            right = astuple(want)[i] if want else 0
+            mark = "" if left == right else " *"
+            cells.append(f"{_number(left)} / {_number(right)}{mark}")
+        rows.append([split, *cells])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(names) + 1)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    return "\n".join(["(found / expected)", *lines])
+
+
+def _number(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
+def check_files(name: str, images: Path, paths: Sequence[str], sizes: Sequence[int]) -> None:
+    """Raise `DataError` if image files are missing (size -1) or empty (size 0)."""
+    missing = [path for path, size in zip(paths, sizes, strict=True) if size < 0]
+    if missing:
+        folders = sorted({path.partition("/")[0] for path in missing})
+        raise DataError(
+            f"{name}: {len(missing):,} of {len(paths):,} image files named by the annotation are "
+            f"missing below {images}, in {', '.join(folders)}; the first:\n{_first(missing)}\n"
+            "Partial downloads are common: unpack the archive again and compare its size with the "
+            "one given by whoever provides it."
+        )
+    empty = [path for path, size in zip(paths, sizes, strict=True) if size == 0]
+    if empty:
+        raise DataError(
+            f"{name}: {len(empty):,} image files below {images} have zero bytes (an interrupted "
+            f"copy?); the first:\n{_first(empty)}"
+        )
+
+
+def _first(paths: Iterable[str], number: int = 5) -> str:
+    return "\n".join(f"  {path}" for path in list(paths)[:number])
+
+
+@contextmanager
+def disk_errors(path: Path, doing: str, needed: int | None = None) -> Iterator[None]:
+    """Turn a full disk, or a folder that cannot be written, into a `DataError` naming `path`.
+
+    `needed` is the number of bytes that what is being done takes in all.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            need = "" if needed is None else f" It takes up to {needed / 2**20:,.0f} MiB in all."
+            raise DataError(
+                f"{path}: no space left on the device while {doing}.{need} What was written so "
+                "far has been removed."
+            ) from error
+        if error.errno in _NOT_WRITABLE:
+            raise DataError(
+                f"{error.filename or path}: cannot be written while {doing} ({error.strerror}); "
+                "expected a folder this user may write to"
+            ) from error
+        raise
+
+
+def check_space(path: Path, needed: int, doing: str) -> None:
+    """Raise `DataError` before starting if the disk of `path` (an existing folder) is too full."""
+    free = shutil.disk_usage(path).free
+    if free < needed:
+        raise DataError(
+            f"{path}: {doing} takes up to {needed / 2**20:,.0f} MiB, and only "
+            f"{free / 2**20:,.0f} MiB are free there"
+        )

@@ -1,0 +1,108 @@
+"""Writing files so that nothing half-written is ever taken for finished, and locking them."""
+
+import errno
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from reidlib.errors import StoreError
+
+try:  # POSIX; elsewhere the fallback below serves
+    import fcntl
+except ImportError:  # pragma: no cover - Windows
+    fcntl = None
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def explain_os_errors(path: Path, doing: str) -> Iterator[None]:
+    """Turn a full disk or a read-only folder into a `StoreError` that names the path."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StoreError(
+                f"{path}: no space left while {doing}. Finished runs are untouched; free some "
+                "space and start the same command again, it goes on where it stopped."
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise StoreError(
+                f"{path}: not writable while {doing}; expected a folder this user may write to."
+            ) from error
+        raise
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write `content` to `path` so that readers see either the old file or the whole new one.
+
+    Raises `StoreError` when the disk is full or the folder is not writable; the old file stays.
+    """
+    if isinstance(content, str):
+        content = content.encode()
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with explain_os_errors(path, "writing it"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`write_atomic` for JSON: sorted keys, two spaces, newline at the end."""
+    write_atomic(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock file `path`; yields False (holding nothing) if `wait` is off and it is taken.
+
+    The lock belongs to the process: the operating system drops it when the process ends, however
+    it ends, so a lock file that is left behind blocks nobody.
+    """
+    with explain_os_errors(path, "locking it"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+b")
+    with file:
+        if fcntl is None:  # pragma: no cover - Windows
+            yield from _locked_windows(file, wait)
+            return
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _locked_windows(file: Any, wait: bool) -> Iterator[bool]:  # pragma: no cover - Windows
+    import msvcrt
+
+    while True:
+        try:
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            break
+        except OSError:
+            if not wait:
+                yield False
+                return
+            time.sleep(0.1)
+    try:
+        yield True
+    finally:
+        file.seek(0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)

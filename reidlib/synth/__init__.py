@@ -1,0 +1,1 @@
+"""The procedural world of pedestrians: identities, shots, images, captions, dataset writers."""

@@ -1,0 +1,25 @@
+"""Shared by all tests: one thread, reproducible property tests, and a tiny world on disk."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+from reidlib.synth.write import write
+
+torch.set_num_threads(1)
+# The same examples on every run: a red build is never a matter of luck.
+settings.register_profile("reidlib", deadline=None, derandomize=True, max_examples=40)
+settings.load_profile("reidlib")
+
+TINY_IDS = (12, 3, 6)  # identities of train, val, test
+TINY_SIZE = (64, 32)  # height, width
+
+
+@pytest.fixture(scope="session")
+def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with a tiny synthetic CUHK-PEDES. Shared: copy it before changing it."""
+    root = tmp_path_factory.mktemp("world")
+    write("cuhk-pedes", root, seed=7, ids=TINY_IDS, size=TINY_SIZE)
+    return root
