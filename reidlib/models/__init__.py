@@ -1,0 +1,1 @@
+"""Networks: the backbones, and one module per paper."""

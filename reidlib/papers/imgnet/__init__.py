@@ -1,0 +1,400 @@
+"""IMG-Net's experiments: which training measures which row of its tables, and how it is run."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save as save_safetensors
+
+from reidlib.data.dataset import Dataset
+from reidlib.data.text_image import (
+    Batch,
+    TextImageData,
+    TextImageSplit,
+    prepare,
+    shuffled_batches,
+    text_of,
+)
+from reidlib.evaluate import top_k
+from reidlib.experiment import Experiment, Stage, Training
+from reidlib.models.backbones import backbone, load_imagenet
+from reidlib.models.imgnet import (
+    ImageCodes,
+    IMGNet,
+    IMGNetConfig,
+    TextCodes,
+    concatenate_images,
+    concatenate_texts,
+    parameter_counts,
+    ranks_of_all_pairs,
+)
+from reidlib.papers import Cell, Result
+from reidlib.papers.tables import PublishedRow, PublishedTable, load_tables
+from reidlib.train import Compute, fit
+
+TITLE = "IMG-Net"
+CITATION = (
+    "Z. Wang, A. Zhu, Z. Zheng, J. Jin, Z. Xue, G. Hua: IMG-Net: inner-cross-modal attentional "
+    "multigranular network for description-based person re-identification. "
+    "Journal of Electronic Imaging, 2020."
+)
+NOTEBOOK = "01_imgnet.ipynb"
+TABLES = (1, 2, 3, 4, 5, 6, 7)
+DATASET = "cuhk-pedes"
+
+# Raised whenever a change of the code changes what a training comes to.
+RECIPE = 1
+
+STRIPES = {"vgg16": 6, "resnet50": 8}  # Section 4.2.4
+BACKBONES = {"VGG-16": "vgg16", "ResNet-50": "resnet50"}
+_POOLINGS = {"Average pooling": "avg", "Max pooling": "max", "Fused pooling": "fused"}
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a profile changes: sizes and budgets, nothing else."""
+
+    image_size: tuple[int, int]
+    width: dict[str, float]
+    depths: dict[str, tuple[int, ...] | None]
+    P: int
+    E: int
+    stage1: tuple[float, ...]  # learning rate per epoch
+    stage2: tuple[float, ...]
+    pretrained: bool = False
+    max_steps: int | None = None
+
+
+SIZES = {
+    "smoke": Size(
+        image_size=(64, 32),
+        width={"vgg16": 0.125, "resnet50": 0.125},
+        depths={"vgg16": (1, 1, 1, 1, 1), "resnet50": (1, 1, 1, 1)},
+        P=32,
+        E=16,
+        stage1=(1e-3,),
+        stage2=(1e-3, 1e-4),
+        max_steps=2,
+    ),
+    "demo": Size(
+        image_size=(96, 32),
+        width={"vgg16": 0.25, "resnet50": 0.125},
+        depths={"vgg16": (1, 1, 1, 1, 1), "resnet50": (1, 1, 1, 1)},
+        P=128,
+        E=64,
+        stage1=(1e-3,),
+        stage2=(1e-3,) * 6 + (1e-4,) * 2,
+    ),
+    "bench": Size(
+        image_size=(192, 64),
+        width={"vgg16": 1.0, "resnet50": 1.0},
+        depths={"vgg16": None, "resnet50": None},
+        P=1024,
+        E=300,
+        stage1=(1e-3,) * 2,
+        stage2=(2e-4,) * 9 + (2e-5,) * 3,
+    ),
+    # Section 4.1.2 and Eq 24: 10 epochs, then 20, the last five at a tenth of the learning rate.
+    "paper": Size(
+        image_size=(384, 128),
+        width={"vgg16": 1.0, "resnet50": 1.0},
+        depths={"vgg16": None, "resnet50": None},
+        P=1024,
+        E=300,
+        stage1=(1e-3,) * 10,
+        stage2=(2e-4,) * 15 + (2e-5,) * 5,
+        pretrained=True,
+    ),
+}
+
+# The rows of Tables 1, 5 and 6 that the demo trains: those that the main claims compare, on VGG-16
+# (the backbone that the ablation starts with), beside both full models.
+_DEMO_ROWS = {
+    1: (
+        "vgg-ch1-sp1-gs1-ls1-gp1-gn",
+        "vgg-ch0-sp0-gs1-ls1-gp1-gn",
+        "vgg-ch1-sp0-gs1-ls1-gp1-gn",
+        "vgg-ch0-sp1-gs1-ls1-gp1-gn",
+        "vgg-ch1-sp1-gs1-ls1-gp1-bn",
+        "vgg-ch1-sp1-gs1-ls0-gp0-gn",
+    ),
+    2: ("resnet-ch1-sp1-gs1-ls1-gp1-gn",),
+    5: ("vgg-k-2", "vgg-k-12"),
+    6: ("vgg-average", "vgg-max"),
+}
+
+
+@lru_cache(maxsize=1)
+def _tables() -> dict[int, PublishedTable]:
+    return load_tables("imgnet")
+
+
+def experiments(profile_name: str, seeds: int = 1) -> list[Experiment]:
+    """The distinct trainings behind all rows that the profile measures, in table order."""
+    found: dict[str, Experiment] = {}
+    for table in TABLES:
+        for row in _tables()[table].rows:
+            planned = cell(profile_name, table, row.slug, "Top-1", seeds)
+            for experiment in planned.experiments if planned else ():
+                found.setdefault(experiment.key(""), experiment)
+    return list(found.values())
+
+
+@lru_cache(maxsize=4096)
+def cell(profile_name: str, table: int, row: str, column: str, seeds: int = 1) -> Cell | None:
+    """What measures a cell; None for cited rows and for rows that the profile leaves out."""
+    if table == 4 or column not in ("Top-1", "Top-5", "Top-10"):
+        return None
+    printed = _tables()[table].row(row)
+    if printed.origin != "own":
+        return None
+    config, evaluation = _measured_by(profile_name, table, printed)
+    if profile_name == "demo" and config not in _demo_configs():
+        return None
+    name = _name(config)
+    training = _training(SIZES[profile_name])
+    return Cell(
+        tuple(
+            Experiment("imgnet", name, DATASET, config, training, seed, RECIPE)
+            for seed in range(seeds)
+        ),
+        evaluation,
+        column,
+    )
+
+
+@lru_cache(maxsize=1)
+def _demo_configs() -> frozenset[IMGNetConfig]:
+    return frozenset(
+        _measured_by("demo", table, _tables()[table].row(slug))[0]
+        for table, slugs in _DEMO_ROWS.items()
+        for slug in slugs
+    )
+
+
+def _measured_by(profile_name: str, table: int, row: PublishedRow) -> tuple[IMGNetConfig, str]:
+    """The model behind an own row, and which similarities rank its images."""
+    printed = row.values
+    changes: dict[str, Any] = {}
+    evaluation = "GS+LS+GP"
+    if table in (1, 2):
+        used = [name for name in ("GS", "LS", "GP") if printed[name] == "1"]
+        changes = {
+            "channel": printed["Channel"] == "1",
+            "spatial": printed["Spatial"] == "1",
+            "norm": "gn" if printed["GN"] == "1" else "bn",
+            **{name.lower(): name in used for name in ("GS", "LS", "GP")},
+        }
+        evaluation = "+".join(used)
+    elif table == 3 and printed["Method"] != "S_ALL":
+        evaluation = printed["Method"].removeprefix("S_")
+    elif table == 5:
+        changes = {"k": int(printed["k"])}
+    elif table == 6:
+        changes = {"pooling": _POOLINGS[printed["Method"]]}
+    return _config(profile_name, BACKBONES[printed["Backbone"]], **changes), evaluation
+
+
+def _config(profile_name: str, network: str, **changes: Any) -> IMGNetConfig:
+    size = SIZES[profile_name]
+    full = IMGNetConfig(
+        ids=1,  # both are known when the data is: see `build`
+        vocabulary=2,
+        backbone=network,
+        width=size.width[network],
+        depths=size.depths[network],
+        k=STRIPES[network],
+        P=size.P,
+        E=size.E,
+    )
+    return replace(full, **changes)
+
+
+def _training(size: Size) -> Training:
+    return Training(
+        stages=(
+            # Stage 1 spares ImageNet features from the untrained heads (Section 3.6). Trained from
+            # scratch there is nothing to spare, and random features would only stay random.
+            Stage("stage 1", size.stage1, freeze_backbone=size.pretrained),
+            Stage("stage 2", size.stage2),
+        ),
+        batch_size=32,
+        image_size=size.image_size,
+        pretrained=size.pretrained,
+        max_steps=size.max_steps,
+    )
+
+
+def _name(config: IMGNetConfig) -> str:
+    attention = "+".join(n for n in ("channel", "spatial") if getattr(config, n)) or "no attention"
+    losses = "+".join(n.upper() for n in ("gs", "ls", "gp") if getattr(config, n))
+    return (
+        f"{config.backbone}, {attention}, {losses}, {config.norm.upper()}, k={config.k}, "
+        f"{config.pooling} pooling"
+    )
+
+
+def cost(experiment: Experiment) -> float:
+    """Multiply-adds of the backbone for one training image, forward and backward."""
+    config = experiment.model
+    depths = tuple(config.depths) if config.depths else None
+    return 3 * _forward_cost(
+        config.backbone, config.width, depths, config.last_stride, experiment.training.image_size
+    )
+
+
+@lru_cache(maxsize=64)
+def _forward_cost(
+    name: str,
+    width: float,
+    depths: tuple[int, ...] | None,
+    last_stride: int,
+    image_size: tuple[int, int],
+) -> float:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        backbone(name, width, depths, last_stride)(torch.empty(1, 3, *image_size))
+    return counter.get_total_flops() / 2
+
+
+def build(experiment: Experiment, data: TextImageData) -> IMGNet:
+    """The experiment's model for a dataset, on the CPU, initialized from the experiment's seed."""
+    torch.manual_seed(experiment.seed)
+    config = replace(experiment.model, ids=data.ids, vocabulary=len(data.vocabulary))
+    model = IMGNet(config)
+    if experiment.training.pretrained:
+        load_imagenet(model.backbone, config.backbone)
+    return model
+
+
+def prepare_data(
+    experiment: Experiment, dataset: Dataset, cache_dir: Path, device: str
+) -> TextImageData:
+    """The experiment's data, kept for the next run of the same process."""
+    return _prepare(_Hashed(dataset), experiment.training.image_size, cache_dir, device)
+
+
+@dataclass(frozen=True)
+class _Hashed:
+    """A dataset that is equal to another one with the same fingerprint, in the same place."""
+
+    dataset: Dataset
+
+    def __hash__(self) -> int:
+        return hash((self.dataset.fingerprint, self.dataset.root))
+
+    def __eq__(self, other: object) -> bool:
+        return hash(self) == hash(other)
+
+
+@lru_cache(maxsize=2)
+def _prepare(
+    hashed: _Hashed, image_size: tuple[int, int], cache_dir: Path, device: str
+) -> TextImageData:
+    return prepare(hashed.dataset, image_size=image_size, cache_dir=cache_dir, device=device)
+
+
+def train_and_evaluate(
+    experiment: Experiment,
+    dataset: Dataset,
+    *,
+    cache_dir: Path,
+    compute: Compute,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[dict[str, Any]], None] | None = None,
+) -> Result:
+    """Both stages of Section 3.6, then the ranks of the test captions under all similarities."""
+    data = prepare_data(experiment, dataset, cache_dir, compute.device)
+    training = experiment.training
+    model = build(experiment, data).to(compute.device)
+    if compute.channels_last:
+        model.backbone.to(memory_format=torch.channels_last)
+    if compute.compile:
+        model.backbone.compile()
+
+    def batches(generator: torch.Generator):
+        return shuffled_batches(
+            data.train,
+            generator,
+            batch_size=training.batch_size,
+            flip=training.flip,
+            crop_pad=training.crop_pad,
+            device=compute.device,
+        )
+
+    def losses(batch: Batch, stage: Stage) -> dict[str, torch.Tensor]:
+        return model(
+            batch.images,
+            *batch.text,
+            batch.labels,
+            batch.image_ids,
+            ranking=stage.name == "stage 2",
+        )
+
+    history = fit(
+        model,
+        batches,
+        losses,
+        training,
+        seed=experiment.seed,
+        compute=compute,
+        checkpoint=checkpoint,
+        on_epoch=on_epoch,
+    )
+    started = time.perf_counter()
+    images, texts = encode(model, data.test, compute)
+    ranks = ranks_of_all_pairs(images, texts, data.test.caption_pids, data.test.image_pids)
+    evaluations = {name: top_k(r) for name, r in ranks.items()}
+    used = "+".join(n for n in ("GS", "LS", "GP") if getattr(experiment.model, n.lower()))
+    seconds = sum(epoch["seconds"] for epoch in history)
+    return Result(
+        weights=save_safetensors(
+            {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
+        ),
+        ranks=ranks,
+        history=history,
+        metrics={
+            "evaluations": evaluations,
+            "headline": f"Top-1 {evaluations[used]['Top-1']:.2f} ({used})",
+            "seconds": seconds,
+            "images_per_s": sum(epoch["images"] for epoch in history) / seconds,
+            "evaluation_seconds": time.perf_counter() - started,
+            "final_loss": history[-1]["loss"],
+            "parameters": parameter_counts(model)["total"],
+            "queries": len(data.test.captions),
+            "gallery": len(data.test.frame),
+        },
+        notes={"tagger": data.tagger, "vocabulary": len(data.vocabulary), "ids": data.ids},
+    )
+
+
+@torch.inference_mode()
+def encode(
+    model: IMGNet, split: TextImageSplit, compute: Compute, batch_size: int = 256
+) -> tuple[ImageCodes, TextCodes]:
+    """Codes of all images and all captions of a split, in their order."""
+    model.eval()
+    image_codes, text_codes = [], []
+    with torch.autocast(compute.device, torch.bfloat16, enabled=compute.bf16):
+        for rows in torch.arange(len(split.frame)).split(batch_size):
+            pixels = split.images.batch(rows, flip=False, crop_pad=0, generator=None)
+            image_codes.append(model.encode_images(pixels))
+        for rows in torch.arange(len(split.captions)).split(batch_size):
+            text_codes.append(model.encode_text(*text_of(split, rows)))
+    return concatenate_images(image_codes), concatenate_texts(text_codes)
+
+
+def load_model(experiment: Experiment, data: TextImageData, weights: Path) -> IMGNet:
+    """A finished run's model, in evaluation mode, on the CPU."""
+    from safetensors.torch import load_file
+
+    model = build(
+        replace(experiment, training=replace(experiment.training, pretrained=False)), data
+    )
+    model.load_state_dict(load_file(weights))
+    return model.eval()

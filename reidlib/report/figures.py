@@ -1,0 +1,383 @@
+"""Figures as HTML: a PNG in place, alternative text, a caption.
+
+Figures are drawn without pyplot, so nothing is left open. Marks never rely on color alone. Text
+that comes from a dataset is drawn literally (no math markup) and escaped in captions.
+"""
+
+import base64
+import io
+import math
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from reidlib.papers.claims import ClaimResult
+from reidlib.report import Html, escape
+
+GREEN, RED, BLUE, ORANGE, GRAY = "#1a7f4b", "#c0271d", "#2a6fb0", "#c8741a", "#7a828e"
+SERIES = (BLUE, ORANGE, GREEN, "#8a4fa3", GRAY, RED, "#17a2a8", "#9c6b30")
+MARKERS = "osD^vPX*"
+_STYLE = {
+    "font.size": 10,
+    "axes.titlesize": 10.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e4e7ec",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+}
+_BOOKKEEPING = frozenset({"epoch", "stage", "lr", "seconds", "images_per_s"})
+
+
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **kwargs: Any) -> Any:
+    """A matplotlib figure of width x height inches and its axes, ndarray (rows, columns)."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        return figure, figure.subplots(rows, columns, squeeze=False, **kwargs)
+
+
+def figure(fig: Figure, alt: str, caption: str, *, dpi: int = 144, data: str = "") -> Html:
+    """A matplotlib figure as `<figure>` with the PNG in place; closes it if pyplot made it.
+
+    Args:
+        fig: any matplotlib figure.
+        alt: what the figure shows, for those who cannot see it; must not be empty.
+        caption: plain text, shown below.
+        dpi: pixels per inch.
+        data: HTML of a table with the figure's numbers, shown on demand.
+
+    Raises:
+        ValueError: `alt` is empty.
+    """
+    if not alt.strip():
+        raise ValueError("a figure needs alternative text")
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(_STYLE):
+        fig.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight", pad_inches=0.08)
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close(fig)
+    encoded = base64.b64encode(buffer.getvalue()).decode()
+    width = round(fig.get_figwidth() * 96)
+    more = f"<details><summary>The numbers</summary>{data}</details>" if data else ""
+    return Html(
+        f'<figure class="reid"><img alt="{escape(alt)}" style="width:{width}px" '
+        f'src="data:image/png;base64,{encoded}"><figcaption>{escape(caption)}</figcaption>{more}'
+        "</figure>"
+    )
+
+
+def curves(history: Sequence[Mapping[str, Any]], *, caption: str = "") -> Html:
+    """Losses and learning rate by epoch, from a run's history; stages are set apart."""
+    frame = pd.DataFrame(list(history))
+    x = np.arange(1, len(frame) + 1)
+    losses = [c for c in frame if c not in _BOOKKEEPING and pd.api.types.is_numeric_dtype(frame[c])]
+    fig, axes = new_figure(9, 3.6, 1, 2, width_ratios=[2, 1])
+    left, right = axes[0]
+    for n, name in enumerate(losses):
+        left.plot(
+            x,
+            frame[name],
+            label=name,
+            color="#1e2430" if name == "loss" else SERIES[n % len(SERIES)],
+            linewidth=2.2 if name == "loss" else 1.4,
+            marker=MARKERS[n % len(MARKERS)] if len(x) <= 40 else None,
+            markersize=4,
+        )
+    left.set(xlabel="epoch", ylabel="loss", title="loss per epoch", ylim=(0, None))
+    left.legend(ncols=2)
+    right.plot(x, frame["lr"], color=BLUE, drawstyle="steps-mid")
+    right.set(xlabel="epoch", ylabel="learning rate", title="learning rate", yscale="log")
+    for axis in (left, right):
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        if "stage" in frame:
+            stages = frame["stage"].to_numpy()
+            for change in np.flatnonzero(stages[1:] != stages[:-1]):
+                axis.axvline(change + 1.5, color=GRAY, linestyle=":", linewidth=1.2)
+    first, last = frame["loss"].iloc[0], frame["loss"].iloc[-1]
+    alt = f"Training curves over {len(x)} epochs: the loss goes from {first:.3g} to {last:.3g}."
+    note = caption or alt
+    if "stage" in frame and frame["stage"].nunique() > 1:
+        note += " Dotted line: start of the next stage."
+    shown = frame.map(lambda v: f"{v:.4g}" if isinstance(v, float) else v)
+    table = shown.to_html(index=False, border=0, classes="plain", escape=True)
+    table = table.replace("<th>", '<th scope="col">')
+    table = table.replace("<thead>", "<caption>Training record by epoch</caption><thead>", 1)
+    return figure(fig, alt, note, data=f'<div class="scroll">{table}</div>')
+
+
+def gallery(
+    query: str | np.ndarray,
+    images: Sequence[np.ndarray],
+    correct: Sequence[bool],
+    *,
+    scores: Sequence[float] | None = None,
+    caption: str = "",
+) -> Html:
+    """One retrieval: the query and its best matches, best first.
+
+    Args:
+        query: a sentence, shown in the caption; or an image uint8 (h, w, 3), shown at the left.
+        images: the ranked images, uint8 (h, w, 3) each.
+        correct: whether each shows the person that was asked for. Correct ones have a green solid
+            frame and a check mark, wrong ones a red dashed frame and a cross.
+        scores: similarity of each, printed below it.
+        caption: said before the query.
+    """
+    if len(images) != len(correct):
+        raise ValueError(f"{len(images)} images and {len(correct)} flags")
+    shown = list(images) if isinstance(query, str) else [query, *images]
+    offset = len(shown) - len(images)
+    fig, axes = _image_grid(len(shown), len(shown), shown, label_lines=2)
+    for n, axis in enumerate(axes[0]):
+        axis.imshow(shown[n], aspect="auto")
+        if n < offset:
+            axis.set_title("query")
+            continue
+        rank = n - offset
+        good = bool(correct[rank])
+        color, mark = (GREEN, "✓") if good else (RED, "✗")
+        axis.set_title(f"{rank + 1}  {mark}", color=color, fontweight="bold")
+        if scores is not None:
+            axis.set_xlabel(f"{scores[rank]:.3f}", fontsize=9)
+        for spine in axis.spines.values():
+            spine.set(visible=True, color=color, linewidth=3.2, capstyle="butt")
+            spine.set_linestyle("-" if good else (0, (2.5, 1.5)))
+    found = [str(n) for n, good in enumerate(correct, start=1) if good]
+    where = f"correct at rank {', '.join(found)}" if found else "none of them correct"
+    text = f"Query: “{query}”" if isinstance(query, str) else "Query: the image at the left"
+    alt = f"{text}. The {len(images)} best matches, {where}."
+    return figure(fig, alt, f"{caption} {text}. Best matches first, {where}.".strip())
+
+
+def attention_grid(
+    images: Sequence[np.ndarray],
+    maps: np.ndarray | Mapping[str, np.ndarray],
+    labels: Sequence[str] | None = None,
+    *,
+    caption: str = "Attention maps over the images: bright where the weight is high.",
+    columns: int = 5,
+) -> Html:
+    """Images side by side with their attention maps as heat maps laid over them.
+
+    Args:
+        images: uint8 (h, w, 3) each.
+        maps: float (N, h', w') of any size and range, scaled to each map's own range; or several
+            of them by name ("without", "with").
+        labels: one per image.
+        caption: below the figure.
+        columns: groups (image and its maps) per line.
+    """
+    named = dict(maps) if isinstance(maps, Mapping) else {"attention": np.asarray(maps)}
+    for name, values in named.items():
+        if len(values) != len(images):
+            raise ValueError(f"{len(images)} images and {len(values)} maps {name!r}")
+    width = 1 + len(named)
+    columns = min(columns, len(images))
+    rows = math.ceil(len(images) / columns)
+    fig, axes = _image_grid(rows * columns * width, columns * width, images, label_lines=2)
+    for axis in axes.flat:
+        axis.axis("off")
+    for n, image in enumerate(images):
+        row, start = divmod(n, columns)
+        cells = axes[row, start * width : (start + 1) * width]
+        height, wide = image.shape[:2]
+        extent = (-0.5, wide - 0.5, height - 0.5, -0.5)
+        for axis in cells:
+            axis.imshow(image, aspect="auto", extent=extent)
+        for axis, (name, values) in zip(cells[1:], named.items(), strict=True):
+            heat = np.asarray(values[n], dtype=np.float64)
+            span = np.ptp(heat)
+            heat = (heat - heat.min()) / span if span > 0 else np.zeros_like(heat)
+            axis.imshow(
+                heat,
+                cmap="inferno",
+                alpha=0.6,
+                extent=extent,
+                interpolation="bilinear",
+                aspect="auto",
+                vmin=0,
+                vmax=1,
+            )
+            if len(named) > 1 or labels is None:
+                axis.set_title(name, fontsize=8)
+        if labels is not None:
+            cells[0].set_title(
+                textwrap.shorten(labels[n], 24, placeholder="…"), fontsize=8, parse_math=False
+            )
+    what = ", ".join(named)
+    alt = f"{len(images)} images, each beside the same image with a heat map laid over it: {what}."
+    return figure(fig, alt, caption)
+
+
+def contact_sheet(
+    images: Sequence[np.ndarray],
+    labels: Sequence[str] | None = None,
+    *,
+    caption: str,
+    alt: str = "",
+    columns: int = 10,
+) -> Html:
+    """Images in a grid, uint8 (h, w, 3) each, with a short label below each."""
+    columns = min(columns, len(images))
+    fig, axes = _image_grid(len(images), columns, images, label_lines=1 if labels else 0)
+    for axis in axes.flat:
+        axis.axis("off")
+    for n, image in enumerate(images):
+        axis = axes.flat[n]
+        axis.imshow(image, aspect="auto")
+        if labels is not None:
+            axis.set_title(
+                textwrap.shorten(labels[n], 18, placeholder="…"), fontsize=8, parse_math=False
+            )
+    return figure(fig, alt or f"{len(images)} example images. {caption}", caption)
+
+
+def caption_lengths(lengths: Sequence[int], *, published_mean: float | None = None) -> Html:
+    """Histogram of the number of words per caption."""
+    values = np.asarray(lengths)
+    fig, axes = new_figure(7, 3)
+    axis = axes[0, 0]
+    axis.hist(values, bins=np.arange(values.min(), values.max() + 2) - 0.5, color=BLUE)
+    axis.axvline(values.mean(), color="#1e2430", label=f"mean {values.mean():.1f}")
+    if published_mean is not None:
+        label = f"published mean {published_mean:g}"
+        axis.axvline(published_mean, color=ORANGE, linestyle="--", label=label)
+    axis.set(xlabel="words per caption", ylabel="captions")
+    axis.legend()
+    alt = (
+        f"Histogram of words per caption: {len(values):,} captions, from {values.min()} to "
+        f"{values.max()} words, mean {values.mean():.1f}, median {np.median(values):g}."
+    )
+    return figure(fig, alt, alt)
+
+
+def sweep(
+    x: Sequence[float],
+    paper: Mapping[str, Sequence[float | None]],
+    measured: Mapping[str, Sequence[float | None]],
+    *,
+    xlabel: str,
+    ylabel: str = "Top-1 (%)",
+    std: Mapping[str, Sequence[float | None]] | None = None,
+    synthetic: bool = False,
+    caption: str = "",
+) -> Html:
+    """A setting against a score, the paper's curves at the left and the measured ones beside.
+
+    Args:
+        x: values of the setting.
+        paper, measured: per series (backbone) one value per x; None where there is none.
+        std: of the measured values, drawn as error bars.
+        synthetic: the panels keep their own scale, as their levels cannot be compared.
+    """
+    fig, axes = new_figure(9, 3.5, 1, 2, sharey=not synthetic)
+    peaks = []
+    for axis, title, series in zip(
+        axes[0], ("paper", "measured here"), (paper, measured), strict=True
+    ):
+        for n, (name, values) in enumerate(series.items()):
+            y = _floats(values)
+            known = np.isfinite(y)
+            if not known.any():
+                continue
+            spread = None
+            if std is not None and title != "paper" and name in std:
+                spread = _floats(std[name])[known]
+            axis.errorbar(
+                np.asarray(x, dtype=float)[known],
+                y[known],
+                yerr=spread,
+                label=name,
+                color=SERIES[n % len(SERIES)],
+                marker=MARKERS[n % len(MARKERS)],
+                capsize=3,
+            )
+            peak = int(np.nanargmax(y))
+            peaks.append(f"{title}, {name}: highest {y[peak]:.2f} at {x[peak]}")
+        axis.set(xlabel=xlabel, ylabel=ylabel, title=title, xticks=list(x))
+        axis.tick_params(labelleft=True)
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend()
+        else:
+            axis.text(0.5, 0.5, "not run", transform=axis.transAxes, ha="center", color=GRAY)
+    alt = f"{ylabel} against {xlabel}. " + "; ".join(peaks) + "."
+    note = caption or alt
+    if synthetic:
+        note += " Synthetic data: compare the shapes, not the levels; the panels differ in scale."
+    return figure(fig, alt, note)
+
+
+def _floats(values: Sequence[float | None]) -> np.ndarray:
+    return np.array([np.nan if v is None else v for v in values], dtype=float)
+
+
+def forest(results: Sequence[ClaimResult], *, caption: str = "") -> Html:
+    """Claims as dots with 95 % intervals beside the paper's differences.
+
+    A filled circle is a claim reproduced, a cross one contradicted, an open circle one undecided;
+    the small diamond is the paper's own difference. Claims that were not run are left out.
+    """
+    marks = {"reproduced": ("o", GREEN), "contradicted": ("X", RED), "undecided": ("o", GRAY)}
+    run = [r for r in results if r.difference is not None]
+    left_out = len(results) - len(run)
+    fig, axes = new_figure(9.5, 1.3 + 0.3 * max(1, len(run)))
+    axis = axes[0, 0]
+    for n, result in enumerate(run):
+        marker, color = marks[result.verdict]
+        value, low, high = result.difference, result.ci_low, result.ci_high
+        axis.plot([low, high], [n, n], color=color, linewidth=2, solid_capstyle="butt")
+        fill = "white" if result.verdict == "undecided" else color
+        axis.plot(value, n, marker, color=color, markerfacecolor=fill, markersize=7)
+        if result.paper_difference is not None:
+            axis.plot(result.paper_difference, n - 0.24, "D", color=ORANGE, markersize=4)
+    axis.axvline(0, color="#1e2430", linewidth=1)
+    names = [textwrap.shorten(r.claim.says, 96, placeholder="…") for r in run]
+    axis.set_yticks(range(len(run)), names)
+    axis.tick_params(axis="y", labelsize=8.5, length=0)
+    axis.set_ylim(max(1, len(run)) - 0.5, -0.5)
+    axis.set_xlabel("difference in percentage points, with 95 % interval")
+    axis.grid(axis="y", visible=False)
+    handles = [
+        axis.plot([], [], marker, color=color, linestyle="", label=word, markerfacecolor=fill)[0]
+        for word, marker, color, fill in (
+            ("reproduced", "o", GREEN, GREEN),
+            ("undecided", "o", GRAY, "white"),
+            ("contradicted", "X", RED, RED),
+            ("in the paper", "D", ORANGE, ORANGE),
+        )
+    ]
+    fig.legend(handles=handles, loc="outside upper right", ncols=4, frameon=False)
+    counts = {v: sum(r.verdict == v for r in run) for v in marks}
+    alt = f"{len(run)} claims with intervals: " + ", ".join(f"{n} {v}" for v, n in counts.items())
+    note = caption or "Measured differences (circles and crosses with intervals) and the paper's."
+    if left_out:
+        note += f" {left_out} claims were not run and are left out."
+    return figure(fig, alt + ".", note)
+
+
+def _image_grid(
+    count: int, columns: int, images: Sequence[np.ndarray], label_lines: int
+) -> tuple[Figure, np.ndarray]:
+    """Axes without ticks for `count` pictures of the images' median aspect."""
+    aspect = float(np.median([image.shape[0] / image.shape[1] for image in images]))
+    rows = math.ceil(count / columns)
+    width = min(1.15, 10 / columns)
+    fig, axes = new_figure(
+        max(columns * width, 2.5), rows * (width * aspect + 0.2 * label_lines + 0.1), rows, columns
+    )
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+        axis.grid(False)
+    return fig, axes

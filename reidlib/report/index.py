@@ -1,0 +1,219 @@
+"""The index of a results folder: `summary.json`, and `index.html` made from it.
+
+`summary.json` keeps the papers of earlier runs in the same folder; only what was run is replaced.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from reidlib.errors import StoreError
+from reidlib.files import locked, write_atomic, write_json
+from reidlib.papers.claims import VERDICTS, ClaimResult, to_summary
+from reidlib.papers.tables import FilledTable, count_rows
+from reidlib.report import template_text
+from reidlib.report.claims import MARKS, WORDS
+
+STATUSES = ("ok", "failed", "not_run")
+_HEADER = ("profile", "data", "device", "versions", "git")
+
+
+def paper_entry(
+    status: str,
+    wall_s: float,
+    tables: Iterable[FilledTable] = (),
+    claims: Iterable[ClaimResult] = (),
+    *,
+    title: str = "",
+    error: str = "",
+) -> dict[str, Any]:
+    """A paper's entry in `summary.json`.
+
+    Args:
+        status: ok | failed | not_run, of its notebook.
+        wall_s: seconds it took, trainings included.
+        tables: its filled tables; those without metrics are left out.
+        claims: its claims with their verdicts.
+        title: for people.
+        error: what failed.
+    """
+    if status not in STATUSES:
+        raise ValueError(f"status {status!r}, expected one of {STATUSES}")
+    return {
+        "status": status,
+        "title": title,
+        "error": error,
+        "wall_s": round(wall_s, 1),
+        "finished": datetime.now().astimezone().isoformat(timespec="minutes"),
+        "tables": {str(t.table.number): count_rows(t) for t in tables if t.table.metrics},
+        "claims": to_summary(claims),
+    }
+
+
+def update_summary(
+    folder: Path, header: Mapping[str, Any], entries: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Merge papers into `<folder>/summary.json` and return the whole of it.
+
+    Args:
+        folder: `results/<profile>`.
+        header: "profile", "data" (synthetic | real), "device", "versions", "git" of this run.
+        entries: by paper, from `paper_entry`.
+
+    Raises:
+        StoreError: an existing `summary.json` cannot be read, or the folder cannot be written.
+    """
+    if missing := [key for key in _HEADER if key not in header]:
+        raise ValueError(f"the header lacks {', '.join(missing)}")
+    path = folder / "summary.json"
+    with locked(folder / ".summary.lock"):
+        papers = read_summary(folder)["papers"] if path.exists() else {}
+        for name, entry in entries.items():
+            record = {key: header[key] for key in ("data", "device", "git")}
+            papers[name] = {**entry, **record}
+        # NaN is no JSON; nothing here should be, and if it is, it is not a number to show.
+        summary = {
+            **{key: header[key] for key in _HEADER},
+            "wall_s": round(sum(entry["wall_s"] for entry in papers.values()), 1),
+            "papers": papers,
+        }
+        write_json(path, _finite(summary))
+    return summary
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """The content of `<folder>/summary.json`; raises `StoreError` if it is unreadable."""
+    path = folder / "summary.json"
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        entries = summary["papers"].values()
+        if not all({"status", "wall_s", "tables", "claims"} <= set(entry) for entry in entries):
+            raise KeyError("a paper lacks status, wall_s, tables or claims")
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise StoreError(
+            f"{path}: unreadable ({error}); expected the summary of earlier reports. Remove it and "
+            "run `python -m reidlib report` to write it anew."
+        ) from error
+    return summary
+
+
+def write_index(
+    folder: Path,
+    *,
+    expected: Mapping[str, str] | None = None,
+    run_now: Sequence[str] | None = None,
+) -> Path:
+    """Write `<folder>/index.html` from `<folder>/summary.json`.
+
+    Args:
+        folder: `results/<profile>`.
+        expected: papers that should be there, name -> title; those without an entry are said to
+            be missing.
+        run_now: papers of this run; the others are marked as from an earlier one.
+    """
+    summary = read_summary(folder)
+    names = list(dict.fromkeys([*(expected or {}), *sorted(summary["papers"])]))
+    papers = [_paper(folder, name, summary, (expected or {}).get(name), run_now) for name in names]
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["duration"] = duration
+    environment.filters["measured"] = _measured
+    page = environment.from_string(template_text("index.html.j2")).render(
+        css=template_text("fragments.css") + template_text("page.css"),
+        summary=summary,
+        papers=papers,
+        marks=MARKS,
+        anything_open=any(
+            p["open"] or p["rows_missing"] or p["failed"] or p["missing"] for p in papers
+        ),
+    )
+    path = folder / "index.html"
+    write_atomic(path, page)
+    return path
+
+
+def _paper(
+    folder: Path,
+    name: str,
+    summary: Mapping[str, Any],
+    title: str | None,
+    run_now: Sequence[str] | None,
+) -> dict[str, Any]:
+    """What a card shows."""
+    entry = summary["papers"].get(name, {})
+    html, notebook = f"{name}.html", f"{name}.ipynb"
+    exists = (folder / html).exists()
+    status = entry.get("status", "not_run")
+    failed = status == "failed"
+    trouble = ""
+    if failed:
+        trouble = f"failed: {entry.get('error') or 'no message was left'}"
+    elif status == "not_run":
+        trouble = "not run in this results folder"
+    elif not exists:
+        trouble = f"the report {html} is missing"
+    tables = [
+        (n, table | {"csv": csv if (folder / csv).exists() else ""})
+        for n, table in sorted(entry.get("tables", {}).items(), key=lambda item: int(item[0]))
+        for csv in [f"{name}/table_{n}.csv"]
+    ]
+    claims = entry.get("claims", [])
+    counts = {v: sum(claim["verdict"] == v for claim in claims) for v in VERDICTS}
+    older = ""
+    if entry and run_now is not None and name not in run_now:
+        older = " in this folder"
+    if entry and any(entry.get(k, summary[k]) != summary[k] for k in ("data", "device", "git")):
+        older = f" on {entry['data']} data, {entry['device']}, git {entry['git'] or 'unknown'}"
+    return {
+        "name": name,
+        "title": entry.get("title") or title or name,
+        "status": WORDS.get(status, status),
+        "failed": failed,
+        "missing": not failed and bool(trouble),
+        "trouble": trouble,
+        "older": older,
+        "finished": entry.get("finished", ""),
+        "wall_s": entry.get("wall_s", 0),
+        "tables": tables,
+        "rows_missing": any(table["own"] > table["measured"] for _, table in tables),
+        "claims": claims,
+        "open": [claim for claim in claims if claim["verdict"] != "reproduced"],
+        "counts": counts,
+        "counts_text": ", ".join(f"{n} {WORDS.get(v, v)}" for v, n in counts.items()),
+        "html": html,
+        "html_exists": exists,
+        "notebook": notebook if (folder / notebook).exists() else "",
+    }
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 42 s, 3 min 20 s, 2 h 05 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _measured(claim: Mapping[str, Any]) -> str:
+    if claim["difference"] is None:
+        return "no number"
+    low, high = claim["ci_low"], claim["ci_high"]
+    text = f"measured {claim['difference']:+.1f} points, interval {low:+.1f} to {high:+.1f}"
+    return text.replace("-", "−")
+
+
+def _finite(value: Any) -> Any:
+    """The same data with numbers that JSON cannot hold replaced by null."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

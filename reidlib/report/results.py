@@ -1,0 +1,82 @@
+"""What a paper's runs come to: its tables filled in, its claims judged."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reidlib.papers import Cell, get_paper
+from reidlib.papers.claims import ClaimResult, judge, load_claims
+from reidlib.papers.tables import (
+    FilledTable,
+    Measure,
+    Measurement,
+    count_rows,
+    fill,
+    load_tables,
+    write_long_form,
+)
+from reidlib.runner import failure, key_of
+from reidlib.session import Session
+from reidlib.store import Run
+
+
+@dataclass(frozen=True)
+class PaperResults:
+    """All tables and claims of a paper in one profile, as measured so far."""
+
+    paper: str
+    synthetic: bool
+    tables: dict[int, FilledTable]
+    claims: tuple[ClaimResult, ...]
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Rows per table, as in summary.json: own, measured, cited."""
+        return {str(number): count_rows(filled) for number, filled in self.tables.items()}
+
+
+def measure_from_store(session: Session, paper: str) -> Measure:
+    """The function that table code asks for a cell's measurements, one per seed."""
+    module = get_paper(paper)
+    loaded: dict[str, Run | None] = {}
+
+    def run_of(key: str) -> Run | None:
+        if key not in loaded:
+            loaded[key] = session.store.load(key)
+        return loaded[key]
+
+    def measure(table: int, row: str, column: str) -> Sequence[Measurement] | None:
+        cell: Cell | None = module.cell(session.profile_name, table, row, column, session.seeds)
+        if cell is None:
+            return None
+        measurements = []
+        for experiment in cell.experiments:
+            key = key_of(session, experiment)
+            run = run_of(key)
+            failed = run is None and failure(session, key) != ""
+            measurements.append(Measurement(run, cell.evaluation, cell.metric, failed))
+        return measurements
+
+    return measure
+
+
+def is_synthetic(session: Session, paper: str) -> bool:
+    """Whether any of the paper's datasets is generated; the datasets themselves say so."""
+    experiments = get_paper(paper).experiments(session.profile_name, 1)
+    names = dict.fromkeys(experiment.dataset for experiment in experiments)
+    return any(session.dataset(name).synthetic is not None for name in names)
+
+
+def collect(session: Session, paper: str) -> PaperResults:
+    """Fill the paper's tables and judge its claims from the runs that are in the store."""
+    published = load_tables(paper)
+    measure = measure_from_store(session, paper)
+    tables = {number: fill(table, measure) for number, table in published.items()}
+    synthetic = is_synthetic(session, paper)
+    claims = judge(load_claims(paper, published), published, measure, synthetic=synthetic)
+    return PaperResults(paper, synthetic, tables, tuple(claims))
+
+
+def write_tables(results: PaperResults, folder: Path) -> None:
+    """`table_<n>.csv` of every table, in long form, into `folder`."""
+    for filled in results.tables.values():
+        write_long_form(filled, folder)

@@ -1,0 +1,168 @@
+"""What one command was told: profile, folders, device. Finds the data, or has it rendered."""
+
+import importlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from reidlib.data.dataset import Dataset
+from reidlib.errors import UsageError
+from reidlib.experiment import hash_json
+from reidlib.profiles import Profile, get_profile
+from reidlib.store import Store
+from reidlib.synth.identity import WORLD_VERSION
+from reidlib.synth.write import WRITERS, write
+from reidlib.train import Compute
+
+
+def project_root() -> Path:
+    """The checkout this package is imported from; the working directory if it is installed."""
+    checkout = Path(__file__).resolve().parents[1]
+    return checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
+
+
+@dataclass(frozen=True)
+class Session:
+    """The arguments of a command, as plain data so that it can be handed to worker processes.
+
+    `data` is the folder with the real datasets; None means the procedural world of `world_seed`.
+    """
+
+    profile_name: str
+    results: Path
+    data: Path | None = None
+    seeds: int = 1
+    device: str = "auto"
+    jobs: int | None = None
+    world_seed: int = 0
+
+    @classmethod
+    def create(
+        cls,
+        profile: str = "demo",
+        results: str | Path | None = None,
+        data: str | Path | None = None,
+        seeds: int = 1,
+        device: str = "auto",
+        jobs: int | None = None,
+        world_seed: int = 0,
+    ) -> "Session":
+        """Check the arguments at once; raises `UsageError` or `DeviceError`."""
+        get_profile(profile)
+        Compute.choose(device)
+        if seeds < 1:
+            raise UsageError(f"--seeds {seeds}: expected at least 1")
+        if jobs is not None and jobs < 1:
+            raise UsageError(f"--jobs {jobs}: expected at least 1")
+        if profile == "paper" and data is None:
+            raise UsageError(
+                "profile paper runs on real data: give --data DIR, a folder that holds the "
+                "datasets (data/README.md shows how they are placed), or choose smoke, demo or "
+                "bench, which bring their own procedural world"
+            )
+        return cls(
+            profile_name=profile,
+            results=Path(results or project_root() / "results").resolve(),
+            data=None if data is None else Path(data).resolve(),
+            seeds=seeds,
+            device=device,
+            jobs=jobs,
+            world_seed=world_seed,
+        )
+
+    @property
+    def profile(self) -> Profile:
+        return get_profile(self.profile_name)
+
+    @property
+    def folder(self) -> Path:
+        """`results/<profile>`: the reports, tables and runs of this profile."""
+        return self.results / self.profile_name
+
+    @property
+    def cache(self) -> Path:
+        """Decoded images and encoded captions; safe to delete."""
+        return self.results / "cache"
+
+    @property
+    def store(self) -> Store:
+        return Store(self.folder)
+
+    @property
+    def data_root(self) -> Path:
+        """The folder that holds the datasets' folders."""
+        if self.data is not None:
+            return self.data
+        # Named after all that decides its content, so that a changed world gets a new folder.
+        worlds = {name: asdict(world) for name, world in self.profile.worlds.items()}
+        versions = {name: writer.VERSION for name, writer in WRITERS.items()}
+        content = hash_json([worlds, versions, WORLD_VERSION], digits=6)
+        name = f"{self.profile_name}-seed{self.world_seed}-{content}"
+        return project_root() / "data" / "synthetic" / name
+
+    def dataset(self, name: str, progress: bool = False) -> Dataset:
+        """Load a dataset, after rendering it if this session runs on the procedural world.
+
+        Raises `DataError` if the data is missing or not what it should be.
+        """
+        if self.data is None:
+            _render(self, name, progress)
+        return _load(self.data_root, name)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Session":
+        return cls.create(**{_ARGUMENTS.get(k, k): v for k, v in json.loads(text).items()})
+
+
+_ARGUMENTS = {"profile_name": "profile"}
+
+
+def cpu_count() -> int:
+    """CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@lru_cache(maxsize=32)
+def _render(session: Session, name: str, progress: bool) -> None:
+    world = session.profile.worlds.get(name)
+    if world is None:
+        raise UsageError(
+            f"profile {session.profile_name} renders no {name}: give --data DIR with the real one"
+        )
+    write(
+        name,
+        session.data_root,
+        seed=session.world_seed,
+        scale=world.scale,
+        ids=world.ids,
+        size=world.size,
+        jobs=session.jobs or cpu_count(),
+        progress=Bar(f"rendering {name}") if progress else None,
+    )
+
+
+class Bar:
+    """A tqdm bar as the callback (done, total) that writers and caches report to."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.bar: tqdm | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        if self.bar is None:
+            self.bar = tqdm(total=total, desc=self.title, unit="image")
+        self.bar.update(done - self.bar.n)
+        if done >= total:
+            self.bar.close()
+
+
+@lru_cache(maxsize=8)
+def _load(root: Path, name: str) -> Dataset:
+    return importlib.import_module(f"reidlib.data.{name.replace('-', '_')}").load(root)

@@ -1,0 +1,248 @@
+"""The one training loop: plain PyTorch, resumable after every epoch, bit-identical on the CPU.
+
+The state of every random generator is a function of (seed, epoch): it is set anew at the start
+of each epoch. So a run that was killed and resumed equals one that was not, and a checkpoint
+needs no generator states: model, optimizer, epoch and history say everything.
+"""
+
+import io
+import math
+import os
+import pickle
+import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from reidlib.errors import DeviceError, TrainingError
+from reidlib.experiment import Stage, Training
+from reidlib.files import write_atomic
+
+# On a GPU, looking at a loss makes the CPU wait; there it is looked at every so many steps.
+_CHECK_EVERY_ON_GPU = 50
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how a training computes; does not belong to the experiment it computes."""
+
+    device: str = "cpu"
+    threads: int | None = None  # CPU threads; results are bit-identical for equal numbers only
+    bf16: bool = False  # autocast the forward pass
+    channels_last: bool = True  # of the backbone; pays on the CPU, too (narrow VGG: about 2x)
+    compile: bool = False  # torch.compile the backbone: pays for long GPU runs only
+
+    @classmethod
+    def choose(cls, device: str = "auto", threads: int | None = None) -> "Compute":
+        """Settings for "auto", "cpu" or "cuda"; raises `DeviceError` for CUDA without a GPU."""
+        if device not in ("auto", "cpu", "cuda"):
+            raise DeviceError(f"unknown device {device!r}: expected auto, cpu or cuda")
+        available = torch.cuda.is_available()
+        if device == "cuda" and not available:
+            raise DeviceError(
+                "--device cuda: this machine has no usable CUDA GPU "
+                f"(torch {torch.__version__}); use --device cpu, or auto to take what is there"
+            )
+        if device == "cpu" or not available:
+            return cls("cpu", threads)
+        return cls("cuda", threads, bf16=True)
+
+
+def seed_everything(seed: int, epoch: int) -> torch.Generator:
+    """Seed torch's global generators for one epoch; returns a CPU generator for the sampler."""
+    # SeedSequence mixes the pair so that (seed, epoch) and (seed + 1, epoch - 1) differ.
+    state = np.random.SeedSequence([seed, epoch]).generate_state(2, np.uint64)
+    torch.manual_seed(int(state[0] >> np.uint64(1)))
+    return torch.Generator().manual_seed(int(state[1] >> np.uint64(1)))
+
+
+def fit(
+    model: nn.Module,
+    batches: Callable[[torch.Generator], Iterable[Any]],
+    losses: Callable[[Any, Stage], Mapping[str, Tensor]],
+    training: Training,
+    *,
+    seed: int,
+    compute: Compute,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[dict[str, Any]], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Train `model` and return one record per epoch.
+
+    Args:
+        model: on `compute.device` already; must have an attribute `backbone`, whose parameters
+            take `training.backbone_lr_factor` and are frozen in stages that say so.
+        batches: given a seeded generator, yields the batches of one epoch, in order. A batch is
+            whatever `losses` takes; it must have a length: the number of its images.
+        losses: `losses(batch, stage)` gives named scalar losses whose sum is minimized.
+        checkpoint: file that the full state is written to after every epoch, and read from first.
+        on_epoch: called with each new record: epoch, stage, lr, loss, named losses, seconds,
+            images, images_per_s.
+
+    Raises:
+        TrainingError: a loss is not a finite number (names epoch, step, loss and learning rate).
+        StoreError: the checkpoint cannot be written.
+    """
+    device = torch.device(compute.device)
+    history: list[dict[str, Any]] = []
+    plan = [(stage, lr) for stage in training.stages for lr in stage.lrs]
+    optimizer: torch.optim.Optimizer | None = None
+    previous: Stage | None = None
+    state = _read_checkpoint(checkpoint, device)
+    if state is not None:
+        model.load_state_dict(state["model"])
+        history = state["history"]
+    for epoch, (stage, lr) in enumerate(plan):
+        if stage is not previous:  # a stage starts with a fresh optimizer
+            optimizer = _optimizer(model, training, stage)
+            previous = stage
+        if epoch < len(history):
+            continue
+        if state is not None and epoch == len(history) and state["stage"] == stage.name:
+            optimizer.load_state_dict(state["optimizer"])
+        state = None
+        for group in optimizer.param_groups:
+            group["lr"] = lr * group["lr_factor"]
+        record = _epoch(model, batches, losses, training, stage, optimizer, seed, epoch, compute)
+        record = {"epoch": epoch, "stage": stage.name, "lr": lr, **record}
+        history.append(record)
+        if checkpoint is not None:
+            _write_checkpoint(checkpoint, model, optimizer, stage, history)
+        if on_epoch is not None:
+            on_epoch(record)
+    return history
+
+
+def _epoch(
+    model: nn.Module,
+    batches: Callable[[torch.Generator], Iterable[Any]],
+    losses: Callable[[Any, Stage], Mapping[str, Tensor]],
+    training: Training,
+    stage: Stage,
+    optimizer: torch.optim.Optimizer,
+    seed: int,
+    epoch: int,
+    compute: Compute,
+) -> dict[str, Any]:
+    generator = seed_everything(seed, epoch)
+    model.train()
+    if stage.freeze_backbone:
+        model.backbone.eval()  # batch statistics stay as they are, too
+    check_every = 1 if compute.device == "cpu" else _CHECK_EVERY_ON_GPU
+    totals: dict[str, Tensor] = {}
+    unchecked: list[Tensor] = []
+    images = steps = 0
+    started = time.perf_counter()
+    for step, batch in enumerate(batches(generator)):
+        if training.max_steps is not None and step >= training.max_steps:
+            break
+        with torch.autocast(compute.device, torch.bfloat16, enabled=compute.bf16):
+            terms = losses(batch, stage)
+        loss = torch.stack(list(terms.values())).sum()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        unchecked.append(loss.detach())
+        if len(unchecked) >= check_every:
+            _check(unchecked, terms, epoch, step, optimizer)
+        optimizer.step()
+        for name, term in {"loss": loss, **terms}.items():
+            totals[name] = totals.get(name, 0) + term.detach()
+        images += len(batch)
+        steps += 1
+    if steps == 0:
+        raise TrainingError(
+            f"epoch {epoch}: not one full batch of {training.batch_size}; "
+            "the training split is too small"
+        )
+    _check(unchecked, terms, epoch, steps - 1, optimizer)
+    means = {name: float(total) / steps for name, total in totals.items()}  # waits for the GPU
+    seconds = time.perf_counter() - started
+    return {**means, "seconds": seconds, "images": images, "images_per_s": images / seconds}
+
+
+def _check(
+    unchecked: list[Tensor],
+    terms: Mapping[str, Tensor],
+    epoch: int,
+    step: int,
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    if unchecked and not math.isfinite(float(torch.stack(unchecked).sum())):
+        values = ", ".join(f"{name} {float(term.detach()):.4g}" for name, term in terms.items())
+        raise TrainingError(
+            f"the loss is not a finite number in epoch {epoch}, at or up to {len(unchecked) - 1} "
+            f"steps before step {step} (there: {values}; learning rate "
+            f"{optimizer.param_groups[0]['lr']:g}); a smaller learning rate may help"
+        )
+    unchecked.clear()
+
+
+def _optimizer(model: nn.Module, training: Training, stage: Stage) -> torch.optim.Optimizer:
+    backbone = list(model.backbone.parameters())
+    inside = {id(p) for p in backbone}
+    for parameter in backbone:
+        parameter.requires_grad_(not stage.freeze_backbone)
+    groups = [{"params": [p for p in model.parameters() if id(p) not in inside], "lr_factor": 1.0}]
+    if not stage.freeze_backbone:
+        groups.append({"params": backbone, "lr_factor": training.backbone_lr_factor})
+    if training.optimizer == "adam":
+        return torch.optim.Adam(groups, weight_decay=training.weight_decay, fused=True)
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=0.9, weight_decay=training.weight_decay, fused=True)
+    raise TrainingError(f"unknown optimizer {training.optimizer!r}: expected adam or sgd")
+
+
+def _write_checkpoint(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    stage: Stage,
+    history: list[dict[str, Any]],
+) -> None:
+    buffer = io.BytesIO()
+    state = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "stage": stage.name,
+        "history": history,
+    }
+    torch.save(state, buffer)
+    write_atomic(path, buffer.getvalue())
+
+
+def _read_checkpoint(path: Path | None, device: torch.device) -> dict[str, Any] | None:
+    if path is None or not path.exists():
+        return None
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
+        # It is written atomically, so this is damage from outside: start from the beginning.
+        warnings.warn(f"{path}: damaged checkpoint, training starts again ({error})", stacklevel=2)
+        path.unlink()
+        return None
+
+
+def versions() -> dict[str, str]:
+    """Versions that a number depends on, for the record of a run."""
+    import platform
+
+    import torchvision
+
+    found = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "numpy": np.__version__,
+    }
+    if torch.cuda.is_available():
+        found["cuda"] = str(torch.version.cuda)
+        found["gpu"] = torch.cuda.get_device_name()
+    found["cpu_threads"] = str(torch.get_num_threads())
+    found["cpus"] = str(os.cpu_count())
+    return found

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# One command: set up what is missing, train what is missing, write the reports.
+#   ./run_all.sh [--profile smoke|demo|bench|paper] [--papers imgnet,…] [--data DIR]
+#                [--results DIR] [--seeds N] [--device auto|cpu|cuda] [--jobs N]
+#   ./run_all.sh test          the whole test suite
+set -euo pipefail
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+
+# The active environment's Python first, then any that is new enough.
+base=""
+for candidate in python3 python python3.12 python3.11; do
+    if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
+        >/dev/null 2>&1; then
+        base="$candidate"
+        break
+    fi
+done
+if [ -z "$base" ]; then
+    echo "error: no Python 3.11 or 3.12 found on PATH (python3, python, python3.12, python3.11)" >&2
+    exit 2
+fi
+
+# Wrong arguments are reported before anything is installed; --help needs no installation either.
+if [ "${1:-}" != test ]; then
+    PYTHONPATH="$here" "$base" -m reidlib.arguments "$@" || { s=$?; [ "$s" -eq 100 ] && exit 0; exit "$s"; }
+fi
+
+python="$("$base" "$here/scripts/setup_env.py")"
+export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}"
+if [ "${1:-}" = test ]; then
+    shift
+    exec "$python" "$here/scripts/run_tests.py" "$@"
+fi
+exec "$python" -m reidlib.run_all "$@"

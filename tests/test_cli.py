@@ -1,0 +1,126 @@
+"""The commands as a user types them: what they print, and their exit status."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+ENV = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "reidlib", *arguments],
+        env={**ENV, **environment}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
+def run_all(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        ["bash", str(ROOT / "run_all.sh"), *arguments],
+        env=ENV, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["doctor", "synth", "run", "report"])
+def test_help(command):
+    done = run(command, "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"usage: python -m reidlib {command}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--profile", "huge"], "invalid choice: 'huge' (choose from"),
+        (["--papers", "imgnet,nonet"], "unknown paper 'nonet': expected one or more of imgnet"),
+        (["--papers", ","], "unknown paper ','"),
+        (["--device", "tpu"], "invalid choice: 'tpu'"),
+        (["--data", "/no/such/folder"], "/no/such/folder: expected an existing folder"),
+        (["--seeds", "0"], "'0': expected a whole number of at least 1"),
+        (["--jobs", "x"], "'x': expected a whole number of at least 1"),
+        (["--profile", "paper"], "--profile paper runs on real data: give --data DIR"),
+        (["--unknown"], "unrecognized arguments: --unknown"),
+    ],
+)
+def test_wrong_arguments_are_refused_at_once(arguments, says):
+    for done in (run_all(*arguments), run("run", *arguments)):
+        assert done.returncode == 2
+        assert says in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_run_all_help_needs_nothing():
+    done = run_all("--help")
+    assert done.returncode == 0
+    assert "./run_all.sh test" in done.stdout
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_cuda_without_gpu():
+    done = run("run", "--profile", "smoke", "--device", "cuda")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --device cuda: this machine has no usable CUDA GPU")
+
+
+def test_missing_dataset_names_the_folder_and_what_belongs_there(tmp_path):
+    done = run("run", "--profile", "smoke", "--data", str(tmp_path), "--results", str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "CUHK-PEDES" in done.stderr and "reid_raw.json" in done.stderr
+    assert str(tmp_path) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_dry_run_lists_runs_and_trains_nothing(tiny_world, tmp_path):
+    done = run(
+        "run", "--profile", "smoke", "--data", str(tiny_world), "--results", str(tmp_path),
+        "--dry-run",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "74 runs, 0 done" in done.stdout
+    assert done.stdout.count("missing") == 74
+    assert not (tmp_path / "smoke" / "runs").exists()
+
+
+def test_synth_writes_what_doctor_then_finds(tmp_path):
+    done = run("synth", "--dataset", "cuhk-pedes", "--scale", "0.001", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(tmp_path / "CUHK-PEDES")
+    found = run("doctor", "--data", str(tmp_path))
+    assert found.returncode == 0, found.stderr
+    assert "CUHK-PEDES" in found.stdout and "synthetic" in found.stdout
+
+
+def test_synth_scale_out_of_range(tmp_path):
+    done = run("synth", "--scale", "1.5", "--out", str(tmp_path))
+    assert done.returncode == 2
+    assert "scale" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_importing_and_running_needs_no_jupyter_package():
+    """Neither the library nor `python -m reidlib run` may import the notebook stack."""
+    script = (
+        "import sys\n"
+        "class Refuse:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name.split('.')[0] in {'IPython', 'ipykernel', 'ipywidgets', 'jupyter_client',"
+        " 'nbformat', 'nbclient', 'nbconvert', 'papermill', 'notebook', 'matplotlib', 'seaborn',"
+        " 'mistune', 'jinja2'}:\n"
+        "            raise ImportError('refused: ' + name)\n"
+        "sys.meta_path.insert(0, Refuse())\n"
+        "import reidlib\n"
+        "sys.argv = ['reidlib', 'run', '--help']\n"
+        "import reidlib.runner, reidlib.worker, reidlib.papers.imgnet, reidlib.synth.write\n"
+        "import reidlib.doctor\n"
+        "from reidlib.cli import main\n"
+        "main(['run', '--help'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=ENV, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,128 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reidlib.errors import UsageError
+from reidlib.evaluate import (
+    first_match_ranks,
+    first_match_ranks_in_blocks,
+    top_k,
+    top_matches,
+)
+
+
+def naive_ranks(scores, query_pids, gallery_pids):
+    ranks = []
+    for row, pid in zip(scores, query_pids, strict=True):
+        correct = [s for s, g in zip(row, gallery_pids, strict=True) if g == pid]
+        if not correct:
+            ranks.append(len(gallery_pids) + 1)
+            continue
+        wrong = [s for s, g in zip(row, gallery_pids, strict=True) if g != pid]
+        ranks.append(1 + sum(s >= max(correct) for s in wrong))
+    return ranks
+
+
+@st.composite
+def retrievals(draw):
+    """Scores with many ties, people with several images, and queries without a match."""
+    queries, gallery = draw(st.integers(1, 6)), draw(st.integers(1, 8))
+    pid = st.integers(-3, 4)
+    query_pids = draw(st.lists(pid, min_size=queries, max_size=queries))
+    gallery_pids = draw(st.lists(pid, min_size=gallery, max_size=gallery))
+    score = st.sampled_from([-1.0, 0.0, 0.25, 0.5, float("-inf"), float("inf")])
+    row = st.lists(score, min_size=gallery, max_size=gallery)
+    return draw(st.lists(row, min_size=queries, max_size=queries)), query_pids, gallery_pids
+
+
+@settings(max_examples=200, deadline=None)
+@given(retrievals())
+def test_ranks_equal_a_loop(retrieval):
+    scores, query_pids, gallery_pids = retrieval
+    ranks = first_match_ranks(torch.tensor(scores), query_pids, gallery_pids)
+    assert ranks.dtype == np.int32
+    assert ranks.tolist() == naive_ranks(scores, query_pids, gallery_pids)
+
+
+@settings(max_examples=50, deadline=None)
+@given(retrievals(), st.integers(1, 7))
+def test_blocks_give_the_same_ranks(retrieval, size):
+    scores, query_pids, gallery_pids = retrieval
+    scores = torch.tensor(scores)
+    in_blocks = first_match_ranks_in_blocks(iter(scores.split(size)), query_pids, gallery_pids)
+    whole = first_match_ranks(scores, query_pids, gallery_pids)
+    assert in_blocks.tolist() == whole.tolist()
+
+
+def test_ranks_by_hand():
+    scores = torch.tensor([[0.9, 0.5, 0.7], [0.1, 0.3, 0.2], [0.4, 0.4, 0.4], [0.5, 0.6, 0.7]])
+    # The best correct image counts; a tie with a wrong one counts against the query.
+    ranks = first_match_ranks(scores, [5, 5, 5, 9], [5, 6, 5])
+    assert ranks.tolist() == [1, 2, 2, 4]
+
+
+def test_one_image_gallery():
+    assert first_match_ranks(torch.zeros(2, 1), [1, 2], [1]).tolist() == [1, 2]
+
+
+def test_pids_may_be_series_with_any_index():
+    frame = pd.DataFrame({"pid": [3, 4, 5]}, index=[10, 0, 7])
+    scores = torch.eye(3)
+    assert first_match_ranks(scores, frame.pid, frame.pid).tolist() == [1, 1, 1]
+    blocks = scores.split(2)
+    assert first_match_ranks_in_blocks(blocks, frame.pid, frame.pid).tolist() == [1, 1, 1]
+
+
+def test_not_a_number_is_an_error():
+    scores = torch.zeros(2, 3)
+    scores[1, 2] = torch.nan
+    with pytest.raises(UsageError, match="NaN"):
+        first_match_ranks(scores, [1, 2], [1, 2, 3])
+    with pytest.raises(UsageError, match="NaN"):
+        top_matches(scores, 1)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (3, 2), (0, 2)])
+def test_shapes_that_do_not_fit(shape):
+    with pytest.raises(UsageError, match="expected"):
+        first_match_ranks(torch.zeros(shape), [1, 2], [1, 2])
+
+
+def test_empty_sides():
+    assert first_match_ranks(torch.zeros(0, 2), [], [1, 2]).shape == (0,)
+    with pytest.raises(UsageError, match="gallery"):
+        first_match_ranks(torch.zeros(2, 0), [1, 2], [])
+    assert first_match_ranks_in_blocks([], [], [1]).dtype == np.int32
+
+
+def test_blocks_must_cover_the_queries():
+    with pytest.raises(UsageError, match="expected 3 queries"):
+        first_match_ranks_in_blocks([torch.zeros(2, 2)], [1, 2, 3], [1, 2])
+
+
+def test_top_k():
+    ranks = np.array([1, 2, 6, 11, 10], dtype=np.int32)
+    assert top_k(ranks) == pytest.approx({"Top-1": 20.0, "Top-5": 40.0, "Top-10": 80.0})
+    assert top_k(ranks, ks=(20,)) == {"Top-20": 100.0}
+    with pytest.raises(UsageError, match="no queries"):
+        top_k(np.array([]))
+
+
+def test_top_matches_keeps_gallery_order_in_ties():
+    scores = torch.tensor([[0.1, 0.9, 0.9, 0.5], [0.0, 0.0, 0.0, 0.0]])
+    assert top_matches(scores, 3).tolist() == [[1, 2, 3], [0, 1, 2]]
+    assert top_matches(scores, 9).shape == (2, 4)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+def test_ranks_on_cuda():
+    torch.manual_seed(0)
+    scores = (torch.rand(50, 40) * 8).round()  # ties
+    pids, gallery = torch.arange(50).numpy() % 12, torch.arange(40).numpy() % 10
+    expected = first_match_ranks(scores, pids, gallery)
+    assert first_match_ranks(scores.cuda(), pids, gallery).tolist() == expected.tolist()
+    assert top_matches(scores.cuda(), 5).tolist() == top_matches(scores, 5).tolist()

@@ -1,0 +1,174 @@
+"""The store: complete or not there; damage, locks, full disks."""
+
+import dataclasses
+import errno
+import json
+import multiprocessing
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reidlib import files
+from reidlib.errors import StoreError
+from reidlib.experiment import Experiment, Stage, Training
+from reidlib.files import locked, write_atomic, write_json
+from reidlib.store import Run, Store, damage, write_history
+
+KEY = "0123456789abcdef"
+
+
+def finish(store: Store, key: str = KEY) -> Run:
+    folder = store.folder(key)
+    write_json(folder / "experiment.json", {"name": "toy"})
+    write_history(folder / "history.jsonl", [{"epoch": 0, "loss": 1.5}])
+    (folder / "checkpoint.pt").write_bytes(b"state")
+    return store.finish(
+        key,
+        weights=b"weights",
+        ranks={"GS": np.array([1, 3, 2], np.int32)},
+        provenance={"device": "cpu"},
+        metrics={"evaluations": {"GS": {"Top-1": 33.3}}},
+    )
+
+
+def test_round_trip(tmp_path):
+    store = Store(tmp_path)
+    assert store.load(KEY) is None
+    finish(store)
+    run = store.load(KEY)
+    assert run.ranks("GS").tolist() == [1, 3, 2]
+    assert run.ranks("GS").dtype == np.int32
+    assert run.metrics["evaluations"]["GS"]["Top-1"] == 33.3
+    assert run.history == [{"epoch": 0, "loss": 1.5}]
+    assert run.provenance == {"device": "cpu"}
+    assert not (run.folder / "checkpoint.pt").exists()
+    with pytest.raises(StoreError, match="no evaluation 'LS'; it holds GS"):
+        run.ranks("LS")
+
+
+# Weights are opened only by those who use them, so of these only the size is checked.
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        (name, how)
+        for name in ("experiment.json", "history.jsonl", "ranks.npz", "metrics.json")
+        for how in ("truncated", "removed", "same size, other bytes")
+    ]
+    + [("model.safetensors", "truncated"), ("model.safetensors", "removed")],
+)
+def test_a_damaged_run_is_not_taken_for_finished(tmp_path, name, how):
+    store = Store(tmp_path)
+    path = finish(store).folder / name
+    if how == "removed":
+        path.unlink()
+    elif how == "truncated":
+        path.write_bytes(path.read_bytes()[:-3])
+    else:
+        path.write_bytes(b"\xff" * path.stat().st_size)
+    assert store.load(KEY) is None
+    why = damage(Run(KEY, store.folder(KEY)))
+    assert why == ("missing" if name == "metrics.json" and how == "removed" else why)
+    assert why
+    store.discard(KEY)
+    assert not store.folder(KEY).exists()
+
+
+def test_a_full_disk_is_a_clear_error_and_the_old_file_stays(tmp_path, monkeypatch):
+    path = tmp_path / "metrics.json"
+    write_atomic(path, "old")
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(StoreError, match=r"metrics\.json: no space left .* Finished runs"):
+        write_atomic(path, "new")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["metrics.json"]
+
+
+def test_no_space_while_finishing_a_run_leaves_it_unfinished_and_others_whole(
+    tmp_path, monkeypatch
+):
+    store = Store(tmp_path)
+    finish(store, "a" * 16)
+    real = os.fsync
+    calls = []
+
+    def full_after_three(descriptor):
+        calls.append(descriptor)
+        if len(calls) > 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(descriptor)
+
+    monkeypatch.setattr(files.os, "fsync", full_after_three)
+    with pytest.raises(StoreError, match="no space left"):
+        finish(store)
+    monkeypatch.undo()
+    assert store.load(KEY) is None
+    assert store.load("a" * 16) is not None
+    assert (store.folder(KEY) / "checkpoint.pt").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_a_clear_error(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(StoreError, match="not writable"):
+        write_atomic(tmp_path / "sub" / "x", "y")
+
+
+def _hold(path: str, ready, release) -> None:
+    with locked(Path(path)):
+        ready.set()
+        release.wait(30)
+
+
+def test_locks_between_processes_and_after_a_killed_one(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    ready, release = context.Event(), context.Event()
+    store = Store(tmp_path)
+    path = store.root / "runs" / ".locks" / KEY
+    holder = context.Process(target=_hold, args=(str(path), ready, release))
+    holder.start()
+    assert ready.wait(30)
+    with store.claim(KEY) as held:
+        assert held is False
+    holder.kill()
+    holder.join()
+    with store.claim(KEY) as held:
+        assert held is True
+
+
+@dataclasses.dataclass(frozen=True)
+class ToyModel:
+    width: float = 1.0
+
+
+def experiment(**changes) -> Experiment:
+    training = Training((Stage("all", (1e-3,)),), batch_size=4, image_size=(8, 4))
+    base = Experiment("imgnet", "toy", "cuhk-pedes", ToyModel(), training, seed=0, recipe=1)
+    return dataclasses.replace(base, **changes)
+
+
+def test_keys_depend_on_everything_but_the_name():
+    base = experiment()
+    assert base.key("f") == experiment(name="another name").key("f")
+    training = dataclasses.replace(base.training, batch_size=8)
+    others = [
+        experiment(seed=1),
+        experiment(recipe=2),
+        experiment(dataset="icfg-pedes"),
+        experiment(model=ToyModel(0.5)),
+        experiment(training=training),
+    ]
+    keys = {e.key("f") for e in others} | {base.key("f"), base.key("g")}
+    assert len(keys) == 7
+    assert all(len(key) == 16 and int(key, 16) >= 0 for key in keys)
+
+
+def test_keys_are_the_same_on_every_machine():
+    """A fixed value: results that were stored by another version are found again."""
+    assert json.dumps(experiment().settings())  # plain data
+    assert experiment().key("f") == "d5a0f46ce2397e48"
