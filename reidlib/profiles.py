@@ -42,7 +42,7 @@ PROFILES = {
         Profile(
             "demo",
             "a newcomer's first run: small images, narrow members of the same backbone families",
-            {"cuhk-pedes": World(ids=(600, 20, 150), size=(96, 32))},
+            {"cuhk-pedes": World(ids=(1000, 20, 50), size=(96, 32))},
             threads=1,
         ),
         Profile(

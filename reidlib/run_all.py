@@ -15,7 +15,7 @@ from reidlib.report.html import Banner, write_page
 from reidlib.report.index import paper_entry, update_summary, write_index
 from reidlib.report.notebook import run_notebook
 from reidlib.report.results import collect, is_synthetic, write_tables
-from reidlib.runner import git_commit, plan, run_missing
+from reidlib.runner import git_commit, plan, python_path, run_missing
 from reidlib.session import Session, project_root
 from reidlib.train import Compute, versions
 
@@ -81,6 +81,7 @@ def _one_paper(session: Session, paper: str, *, train: bool) -> str:
                     "world_seed": session.world_seed,
                     "train_missing": False,  # what could be trained was, above
                 },
+                environment={"PYTHONPATH": python_path()},
             )
         except ReidlibError as error:
             errors.append(str(error))

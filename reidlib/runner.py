@@ -289,7 +289,7 @@ def _start(
         stderr=subprocess.PIPE,
         text=True,
         encoding="utf-8",
-        env={**os.environ, **environment, "PYTHONPATH": _python_path()},
+        env={**os.environ, **environment, "PYTHONPATH": python_path()},
     )
     worker = _Worker(process)
     process.stdin.write(session.to_json() + "\n")
@@ -313,8 +313,8 @@ def _start(
     return worker
 
 
-def _python_path() -> str:
-    """Workers import the same reidlib as this process, installed or not."""
+def python_path() -> str:
+    """PYTHONPATH with which another process imports the same reidlib, installed or not."""
     here = str(Path(__file__).resolve().parents[1])
     return os.pathsep.join(p for p in (here, os.environ.get("PYTHONPATH", "")) if p)
 

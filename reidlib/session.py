@@ -99,7 +99,7 @@ class Session:
             return self.data
         # Named after all that decides its content, so that a changed world gets a new folder.
         worlds = {name: asdict(world) for name, world in self.profile.worlds.items()}
-        versions = {name: writer.VERSION for name, writer in WRITERS.items()}
+        versions = {name: WRITERS[name].VERSION for name in worlds}
         content = hash_json([worlds, versions, WORLD_VERSION], digits=6)
         name = f"{self.profile_name}-seed{self.world_seed}-{content}"
         return project_root() / "data" / "synthetic" / name

@@ -46,8 +46,8 @@ def session_in(results: Path, data: Path) -> Session:
 def some(session: Session, *names: str) -> list[Planned]:
     """Planned runs by their names' beginnings, which are those of two cheap rows by default."""
     names = names or (
-        "vgg16, channel+spatial, GS+LS+GP, GN, k=6, fused",
-        "vgg16, no attention, GS, GN, k=6, fused",
+        "vgg16_bn, channel+spatial, GS+LS+GP, GN, k=6, fused",
+        "vgg16_bn, no attention, GS, GN, k=6, fused",
     )
     planned = plan(session, ["imgnet"])
     return [next(p for p in planned if p.experiment.name.startswith(n)) for n in names]

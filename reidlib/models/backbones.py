@@ -22,10 +22,12 @@ from reidlib.errors import DataError, UsageError
 
 VGG16_DEPTHS = (2, 2, 3, 3, 3)
 RESNET50_DEPTHS = (3, 4, 6, 3)
+BACKBONES = ("vgg16", "vgg16_bn", "resnet50")
 
 # (network, weights) -> file name; the hex digits are the start of the file's SHA-256.
 IMAGENET_FILES = {
     ("vgg16", "V1"): "vgg16-397923af.pth",
+    ("vgg16_bn", "V1"): "vgg16_bn-6c64b313.pth",
     ("resnet50", "V1"): "resnet50-0676ba61.pth",
     ("resnet50", "V2"): "resnet50-11ad3fa6.pth",
 }
@@ -55,9 +57,15 @@ class VGG(nn.Module):
     """The convolutions of VGG-16 (Simonyan & Zisserman 2015), configuration D, without pool5.
 
     Images (N, 3, H, W) float -> maps (N, out_channels, H // 16, W // 16), not negative.
+    `batch_norm` puts batch normalization behind every convolution, as torchvision's vgg16_bn.
     """
 
-    def __init__(self, width: float = 1.0, depths: Sequence[int] = VGG16_DEPTHS) -> None:
+    def __init__(
+        self,
+        width: float = 1.0,
+        depths: Sequence[int] = VGG16_DEPTHS,
+        batch_norm: bool = False,
+    ) -> None:
         super().__init__()
         _check("vgg16", width, depths, stages=5)
         channels = [scaled_channels(c, width) for c in (64, 128, 256, 512, 512)]
@@ -68,6 +76,8 @@ class VGG(nn.Module):
         for stage, (c, depth) in enumerate(zip(channels, depths, strict=True)):
             for i in range(depth):
                 layers.append(nn.Conv2d(inputs, c, 3, padding=1))
+                if batch_norm:
+                    layers.append(nn.BatchNorm2d(c))
                 if i == depth - 1 and stage < 4:
                     layers.append(nn.MaxPool2d(2))
                 layers.append(nn.ReLU(inplace=True))
@@ -119,9 +129,11 @@ def _stage(inputs: int, planes: int, blocks: int, stride: int) -> nn.Sequential:
     return nn.Sequential(first, *(Bottleneck(planes * 4, planes) for _ in range(blocks - 1)))
 
 
-def vgg16(width: float = 1.0, depths: Sequence[int] | None = None) -> VGG:
+def vgg16(
+    width: float = 1.0, depths: Sequence[int] | None = None, batch_norm: bool = False
+) -> VGG:
     """VGG-16 body; `depths` is the number of convolutions in each of its five stages."""
-    return VGG(width, VGG16_DEPTHS if depths is None else depths)
+    return VGG(width, VGG16_DEPTHS if depths is None else depths, batch_norm)
 
 
 def resnet50(
@@ -134,12 +146,15 @@ def resnet50(
 def backbone(
     name: str, width: float = 1.0, depths: Sequence[int] | None = None, last_stride: int = 2
 ) -> VGG | ResNet:
-    """The backbone called `name` ("vgg16" or "resnet50"); VGG has no `last_stride`."""
-    if name == "vgg16":
-        return vgg16(width, depths)
+    """The backbone called `name`, one of `BACKBONES`; `last_stride` is ResNet's alone.
+
+    "vgg16_bn" is for training from scratch: the plain VGG learns slowly without ImageNet weights.
+    """
+    if name in ("vgg16", "vgg16_bn"):
+        return vgg16(width, depths, batch_norm=name == "vgg16_bn")
     if name == "resnet50":
         return resnet50(width, depths, last_stride)
-    raise UsageError(f"unknown backbone {name!r}: expected vgg16 or resnet50")
+    raise UsageError(f"unknown backbone {name!r}: expected one of {', '.join(BACKBONES)}")
 
 
 def imagenet_path(name: str, weights: str = "V1") -> Path:
@@ -163,9 +178,9 @@ def load_imagenet(module: nn.Module, name: str, weights: str = "V1", verify: boo
     if not path.is_file():
         raise DataError(
             f"ImageNet weights of {name} ({weights}) not found: expected the file {path.name} in "
-            f"{path.parent} (SHA-256 starting with {prefix}). Download "
-            f"https://download.pytorch.org/models/{path.name} and put it there under that very "
-            "name; the environment variable TORCH_HOME moves the folder."
+            f"{path.parent} (SHA-256 starting with {prefix}). It is torchvision's file of "
+            "that name; put it there under that very name. The environment variable TORCH_HOME "
+            "moves the folder."
         )
     if verify:
         with path.open("rb") as file:

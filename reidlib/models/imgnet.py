@@ -29,7 +29,7 @@ from torch.nn.utils.rnn import PackedSequence
 from reidlib.errors import DataError, UsageError
 from reidlib.evaluate import first_match_ranks
 from reidlib.losses import identity_loss, ranking_loss
-from reidlib.models.backbones import backbone
+from reidlib.models.backbones import BACKBONES, backbone
 from reidlib.models.recurrent import last_states
 
 # Eq 18, and its parts (Table 3): weights of GS, LS and GP. A part keeps the weights of the whole.
@@ -52,7 +52,7 @@ class IMGNetConfig:
 
     ids: int  # Q, people in the training set
     vocabulary: int  # W, rows of the embedding table (padding and unknown word included)
-    backbone: str = "vgg16"  # "vgg16" | "resnet50"; the paper takes k = 8 for ResNet-50
+    backbone: str = "vgg16"  # | "vgg16_bn" | "resnet50"; the paper takes k = 8 for ResNet-50
     width: float = 1.0  # of the backbone
     depths: tuple[int, ...] | None = None  # of the backbone; None = full depth
     last_stride: int = 1  # of ResNet-50's layer4
@@ -76,7 +76,7 @@ class IMGNetConfig:
 
     def __post_init__(self) -> None:
         choices = {
-            "backbone": ("vgg16", "resnet50"),
+            "backbone": BACKBONES,
             "pooling": ("fused", "avg", "max"),
             "norm": ("gn", "bn"),
             "norm_in_attention": ("none", "gn", "bn"),
