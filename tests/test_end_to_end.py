@@ -1,0 +1,107 @@
+"""The whole path, by the real commands, in the smoke profile: data, 74 trainings, reports."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+
+from reidlib.papers import get_paper
+from reidlib.papers.tables import LONG_COLUMNS
+from reidlib.run_all import write_reports
+from reidlib.session import Session
+
+ROOT = Path(__file__).resolve().parents[1]
+ENV = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+MEASURED = (1, 2, 3, 5, 6, 7)  # Table 4 is not part of the suite yet
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """A results folder as one `run_all` leaves it; shared with the notebook tests where given."""
+    folder = os.environ.get("REIDLIB_RESULTS") or str(tmp_path_factory.mktemp("results"))
+    done = subprocess.run(
+        [sys.executable, "-m", "reidlib.run_all", "--profile", "smoke", "--results", folder],
+        env=ENV, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "warning:" not in done.stderr, done.stderr
+    return Path(folder)
+
+
+def test_every_own_row_is_measured(results):
+    for number in MEASURED:
+        frame = pd.read_csv(results / "smoke" / "imgnet" / f"table_{number}.csv")
+        assert tuple(frame.columns) == LONG_COLUMNS
+        own = frame[frame["origin"] == "own"]
+        assert len(own) and (own["status"] == "measured").all()
+        assert own["measured"].between(0, 100).all()
+        assert (frame[frame["origin"] == "cited"]["status"] == "cited").all()
+    table_4 = pd.read_csv(results / "smoke" / "imgnet" / "table_4.csv")
+    assert set(table_4[table_4["origin"] == "own"]["status"]) == {"not_run"}
+
+
+def test_summary_follows_the_contract(results):
+    summary = json.loads((results / "smoke" / "summary.json").read_text())
+    assert summary["profile"] == "smoke" and summary["data"] == "synthetic"
+    assert {"device", "versions", "git", "wall_s", "papers"} <= set(summary)
+    paper = summary["papers"]["imgnet"]
+    assert paper["status"] == "ok" and paper["wall_s"] > 0
+    assert paper["tables"]["1"] == {"own": 30, "measured": 30, "cited": 0}
+    assert paper["tables"]["7"] == {"own": 2, "measured": 2, "cited": 13}
+    keys = {"id", "table", "says", "verdict", "difference", "ci_low", "ci_high"}
+    assert all(set(claim) == keys for claim in paper["claims"])
+    judged = [c for c in paper["claims"] if c["verdict"] != "not_run"]
+    assert len(judged) >= 30
+    assert all(c["ci_low"] <= c["difference"] <= c["ci_high"] for c in judged)
+
+
+def test_reports_are_whole_and_offline(results):
+    folder = results / "smoke"
+    index = (folder / "index.html").read_text()
+    page = (folder / "imgnet.html").read_text()
+    assert 'href="imgnet.html"' in index and "What was not reproduced" in index
+    for text in (index, page):
+        assert "Synthetic data" in text
+        assert "http://" not in text.replace("http://www.w3.org", "") and "<script" not in text
+    for heading in ("The data", "The model", "Training", "The paper", "claims", "leaves open"):
+        assert heading in page
+    assert "<math" in page and page.count("<img") >= 8
+    executed = nbformat.read(folder / "imgnet.ipynb", as_version=4)
+    statuses = {c.metadata.papermill.status for c in executed.cells if c.cell_type == "code"}
+    assert statuses == {"completed"}
+
+
+def test_rendering_again_trains_nothing(results):
+    runs = results / "smoke" / "runs"
+    before = {p: p.stat().st_mtime_ns for p in runs.glob("*/metrics.json")}
+    assert len(before) >= 74
+    done = subprocess.run(
+        [sys.executable, "-m", "reidlib", "report", "--profile", "smoke", "--results", results],
+        env=ENV, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert {p: p.stat().st_mtime_ns for p in runs.glob("*/metrics.json")} == before
+
+
+def test_a_failing_notebook_is_shown_and_loses_no_run(results, tmp_path, monkeypatch):
+    module = get_paper("imgnet")
+    source = nbformat.read(ROOT / "notebooks" / module.NOTEBOOK, as_version=4)
+    broken = nbformat.v4.new_code_cell("raise RuntimeError('broken on purpose')")
+    source.cells.insert(4, broken)
+    nbformat.write(source, tmp_path / "broken.ipynb")
+    monkeypatch.setattr(module, "NOTEBOOK", str(tmp_path / "broken.ipynb"))
+    session = Session.create("smoke", results=results)
+    assert write_reports(session, ["imgnet"], train=False) == 1
+    index = (results / "smoke" / "index.html").read_text()
+    assert "broken on purpose" in index
+    summary = json.loads((results / "smoke" / "summary.json").read_text())
+    assert summary["papers"]["imgnet"]["status"] == "failed"
+    assert summary["papers"]["imgnet"]["tables"]["1"]["measured"] == 30
+    monkeypatch.undo()
+    assert write_reports(session, ["imgnet"], train=False) == 0
+    assert "broken on purpose" not in (results / "smoke" / "index.html").read_text()
