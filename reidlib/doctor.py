@@ -11,12 +11,20 @@ import platform
 import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 
-from reidlib.data import cuhk_pedes
+from reidlib.data import (
+    cuhk01,
+    cuhk03,
+    cuhk_pedes,
+    cuhk_sysu,
+    icfg_pedes,
+    market1501,
+    rstpreid,
+    viper,
+)
 from reidlib.data.checks import counts_table
 from reidlib.data.tagger import load_tagger
 from reidlib.errors import DataError
@@ -25,9 +33,15 @@ from reidlib.models.backbones import IMAGENET_FILES, imagenet_path
 Finding = dict[str, Any]
 
 # Each module has NAME, FOLDER, load, count and expected_counts.
-FORMATS: tuple[ModuleType, ...] = (cuhk_pedes,)
+FORMATS: tuple[Any, ...] = (
+    cuhk_pedes, icfg_pedes, rstpreid, market1501, *cuhk03.FORMATS, cuhk01, cuhk_sysu,
+    viper,
+)  # fmt: skip
 
-_PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pillow", "opencv-python-headless", "nltk")
+_PACKAGES = (
+    "torch", "torchvision", "numpy", "pandas", "pillow", "opencv-python-headless", "nltk", "scipy",
+    "h5py",
+)  # fmt: skip
 
 
 def examine(data_root: Path) -> list[Finding]:
@@ -68,7 +82,7 @@ def datasets(data_root: Path) -> list[Finding]:
     return rows
 
 
-def _dataset(form: ModuleType, root: Path) -> Finding:
+def _dataset(form: Any, root: Path) -> Finding:
     folder = root / form.FOLDER
     row: Finding = {
         "topic": "dataset",

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from reidlib.data.cuhk_pedes import DOMAINS
 from reidlib.errors import DataError, StoreError
 from reidlib.papers.tables import (
     LONG_COLUMNS,
@@ -155,10 +156,56 @@ def test_every_number_of_imgnet_is_monotone_in_k(tables: dict) -> None:
             assert known == sorted(known)
 
 
-def test_imgnet_notes() -> None:
-    notes = load_notes("imgnet")
+@pytest.mark.parametrize("paper", ["imgnet", "ssan"])
+def test_notes(paper: str) -> None:
+    notes = load_notes(paper)
     assert len(notes) >= 25
     assert {note.kind for note in notes} == {"ambiguous", "unspecified", "misprint"}
+    assert all(note.where and note.what and note.chosen and note.why for note in notes)
+
+
+def test_ssan_tables_are_complete() -> None:
+    """Rows and their origin as in the paper; a row counts once per data set."""
+    counts = {n: count_rows(fill(t, fake_measure())) for n, t in load_tables("ssan").items()}
+    assert {n: (c["own"], c["cited"]) for n, c in counts.items()} == {
+        1: (12, 0),  # six rows on two data sets
+        2: (3, 1),
+        3: (4, 13),
+        4: (6, 0),
+        5: (12, 20),  # eight rows on four domains
+    }
+
+
+def test_ssan_numbers_as_printed() -> None:
+    """The same models stand in several tables, and Rank-1 <= Rank-5 <= Rank-10 everywhere."""
+    tables = load_tables("ssan")
+    same = [
+        ((1, "ssan", "CUHK-PEDES Rank-1"), (3, "ssan-resnet", "Rank-1"), "61.37"),
+        ((1, "ssan", "CUHK-PEDES Rank-10"), (3, "ssan-resnet", "Rank-10"), "86.73"),
+        ((1, "baseline", "CUHK-PEDES Rank-5"), (3, "baseline-resnet", "Rank-5"), "75.42"),
+        ((1, "ssan", "ICFG-PEDES Rank-1"), (4, "ssan", "Rank-1"), "54.23"),
+        ((1, "pfl", "CUHK-PEDES Rank-1"), (2, "pfl", "Global+Part"), "59.26"),
+        ((2, "scan", "Global+Part"), (3, "scan-resnet", "Rank-1"), "55.86"),
+        ((2, "vitaa", "Global+Part"), (3, "vitaa-resnet", "Rank-1"), "55.97"),
+    ]
+    for first, second, printed in same:
+        for number, row, column in (first, second):
+            assert tables[number].row(row).values[column] == printed
+    assert "Possibly copied" in tables[5].row("so-mia").note
+    for number in (1, 3, 4, 5):
+        table = tables[number]
+        for row in table.rows:
+            by_data: dict[str, list[float]] = {}
+            for metric in table.metrics:
+                value = table.printed(row.slug, metric.column)
+                if value is not None:
+                    by_data.setdefault(metric.dataset, []).append(value)
+            assert all(values == sorted(values) for values in by_data.values())
+
+
+def test_ssan_domains_are_known() -> None:
+    domains = {metric.dataset for metric in load_tables("ssan")[5].metrics}
+    assert domains == set(DOMAINS) - {"cuhk-pedes-ssm"}
 
 
 def test_long_form(folder: Path) -> None:
@@ -282,9 +329,10 @@ class _Grid(HTMLParser):
                 self.pending.append(int(values["rowspan"]) - 1)
 
 
+@pytest.mark.parametrize("paper", ["imgnet", "ssan"])
 @pytest.mark.parametrize("synthetic", [True, False])
-def test_html_tables_are_rectangular(tables: dict, synthetic: bool) -> None:
-    for table in tables.values():
+def test_html_tables_are_rectangular(paper: str, synthetic: bool) -> None:
+    for table in load_tables(paper).values():
         page = published_table(fill(table, fake_measure(2)), synthetic=synthetic).html
         grid = _Grid()
         grid.feed(page)

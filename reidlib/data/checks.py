@@ -27,22 +27,24 @@ _NOT_WRITABLE = (
 class Counts:
     """What can be counted in a split; None where the dataset has no such thing or no number."""
 
-    images: int
-    ids: int
+    images: int | None
+    ids: int | None
     captions: int | None = None
 
 
-def locate(root: Path, folder: str, annotation: str, tree: str) -> Path:
+def locate(root: Path, folder: str, annotation: str | Sequence[str], tree: str) -> Path:
     """Return `root / folder`, or raise `DataError` with the path that should have been given.
 
-    `annotation` is a file (or folder) that only this dataset has directly below `folder`; it is how
-    a dataset is recognized in a place where it should not be. `tree` is the expected layout.
+    `annotation` is a file or folder, or several spellings of its name, that only this dataset has
+    directly below `folder`; it is how a dataset is recognized in a place where it should not be.
+    `tree` is the expected layout.
     """
+    annotations = (annotation,) if isinstance(annotation, str) else annotation
     root = Path(root)
     wanted = root / folder
-    if (wanted / annotation).exists():
+    if _has_one(wanted, annotations):
         return wanted
-    advice = _advice(root, folder, annotation)
+    advice = _advice(root, folder, annotations)
     if advice is None and wanted.is_dir():
         return wanted  # the right place; what it lacks is for the loader to say
     problem = f"there is no folder {folder} in {root}" if root.is_dir() else f"no folder {root}"
@@ -53,13 +55,18 @@ def locate(root: Path, folder: str, annotation: str, tree: str) -> Path:
     )
 
 
-def _advice(root: Path, folder: str, annotation: str) -> str | None:
+def _has_one(folder: Path, names: Sequence[str]) -> bool:
+    return any((folder / name).exists() for name in names)
+
+
+def _advice(root: Path, folder: str, annotations: Sequence[str]) -> str | None:
     """Look above `root` and up to two folders below it; a sentence that says what to pass."""
-    above = [place for place in (root, *root.absolute().parents) if (place / annotation).exists()]
+    above = [place for place in (root, *root.absolute().parents) if _has_one(place, annotations)]
     below: list[Path] = []
     if root.is_dir() and not above:
-        for pattern in (f"*/{annotation}", f"*/*/{annotation}", f"*/*/{folder}/{annotation}"):
-            below += sorted(hit.parent for hit in root.glob(pattern))
+        for depth in ("*", "*/*", f"*/*/{folder}"):
+            for name in annotations:
+                below += sorted(hit.parent for hit in root.glob(f"{depth}/{name}"))
     places = above or sorted(below, key=lambda place: place.name != folder)
     if not places:
         return None
@@ -106,7 +113,8 @@ def read_json(path: Path, what: str) -> Any:
     try:
         return json.loads(content)
     except json.JSONDecodeError as error:
-        cut = " (the file ends too early: truncated?)" if error.pos >= len(error.doc) - 1 else ""
+        ended = error.pos >= len(error.doc) - 1 or error.msg.startswith("Unterminated string")
+        cut = " (the file ends too early: truncated?)" if ended else ""
         raise DataError(
             f"{path}: not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}, "
             f"character {error.pos} of {len(error.doc)}{cut}; expected {what}"

@@ -18,8 +18,10 @@ class Dataset:
     `splits` maps a split's name to a table with one row per **image**, in the annotation's order
     where it has one, else sorted by path. Columns:
 
-    - `pid` (int64): identity, as in the annotation; never reused by another split.
-    - `label` (int64): 0 ... C-1, the position of `pid` among the sorted pids of this split.
+    - `pid` (int64): identity, as in the annotation; the same in another split is the same person
+      (query and gallery of image-image datasets).
+    - `label` (int64): 0 ... C-1, the position of `pid` among the sorted pids of this split;
+      image-image datasets have it in training splits only.
     - `path` (str): forward slashes, relative to `images`.
     - `source` (str): where the image was taken from; for CUHK-PEDES the first folder of `path`.
     - `captions` (list of str): text-image datasets only; at least one, possibly empty, string.

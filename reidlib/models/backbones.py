@@ -129,9 +129,7 @@ def _stage(inputs: int, planes: int, blocks: int, stride: int) -> nn.Sequential:
     return nn.Sequential(first, *(Bottleneck(planes * 4, planes) for _ in range(blocks - 1)))
 
 
-def vgg16(
-    width: float = 1.0, depths: Sequence[int] | None = None, batch_norm: bool = False
-) -> VGG:
+def vgg16(width: float = 1.0, depths: Sequence[int] | None = None, batch_norm: bool = False) -> VGG:
     """VGG-16 body; `depths` is the number of convolutions in each of its five stages."""
     return VGG(width, VGG16_DEPTHS if depths is None else depths, batch_norm)
 

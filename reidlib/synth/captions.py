@@ -1,15 +1,16 @@
-"""Captions of the procedural world, in the manner of CUHK-PEDES and of ICFG-PEDES.
+"""Captions of the procedural world, in the manner of CUHK-PEDES, ICFG-PEDES and RSTPReid.
 
 A caption is a pure function of (world seed, pid, shot number, caption number) and of what can be
 seen in the picture. The author of a caption draws a length, then says one thing after the other
 until it is reached: in CUHK-PEDES style with omissions, in any order, with remarks that are of no
 use for finding the person and a wrong color now and then; in ICFG-PEDES style completely and in
-detail. Only what is visible is mentioned.
+detail; in RSTPReid style in detail, but shorter. Only what is visible is mentioned.
 """
 
 import math
 from collections.abc import Mapping
 
+from reidlib.data.rstpreid import LEAST_WORDS
 from reidlib.synth.dice import Dice
 from reidlib.synth.identity import Identity
 from reidlib.synth.sayings import (
@@ -29,7 +30,7 @@ from reidlib.synth.shot import Shot
 from reidlib.synth.tagged import Caption, count_words, realize
 from reidlib.synth.wording import Voice, Worn, carried_things, outfit, subject
 
-__all__ = ["Caption", "cuhk_caption", "icfg_caption"]
+__all__ = ["Caption", "cuhk_caption", "icfg_caption", "rstp_caption"]
 
 # Chance that a piece is mentioned at all in a CUHK-PEDES caption.
 _MENTIONED = {
@@ -57,6 +58,7 @@ _ALSO = (
 _SHORTEST = 12  # words from which a caption may end
 _CUHK_WRONG_COLORS = 0.065
 _ICFG_WRONG_COLORS = 0.012
+_RSTP_WRONG_COLORS = 0.03
 
 
 def cuhk_caption(identity: Identity, shot: Shot, visible: Mapping[str, float], k: int) -> Caption:
@@ -92,7 +94,29 @@ def icfg_caption(identity: Identity, shot: Shot, visible: Mapping[str, float]) -
     """The caption of a picture in ICFG-PEDES style, 37.2 words on average, arguments as above."""
     dice = Dice("icfg caption", shot.world_seed, shot.pid, shot.number)
     target = min(66.0, max(22.0, dice.normal(38.0, 7.0)))
-    voice = Voice(dice, identity, shot, visible, _ICFG_WRONG_COLORS, 2.0)
+    return _detailed(Voice(dice, identity, shot, visible, _ICFG_WRONG_COLORS, 2.0), target)
+
+
+def rstp_caption(identity: Identity, shot: Shot, visible: Mapping[str, float], k: int) -> Caption:
+    """Caption number `k` of a picture in RSTPReid style, arguments as above.
+
+    It has at least `LEAST_WORDS` words: an author who falls short of them starts again with
+    more to say, eight times at most. Of somebody who is all but hidden the longest attempt is kept.
+    """
+    longest = Caption("", (), (), ())
+    for attempt in range(8):
+        dice = Dice("rstp caption", shot.world_seed, shot.pid, shot.number, k, attempt)
+        target = min(48.0, max(24.0, dice.normal(28.0, 4.0))) + 4.0 * attempt
+        caption = _detailed(Voice(dice, identity, shot, visible, _RSTP_WRONG_COLORS, 1.5), target)
+        longest = max(longest, caption, key=lambda each: len(each.tokens))
+        if len(longest.tokens) >= LEAST_WORDS:
+            break
+    return longest
+
+
+def _detailed(voice: Voice, target: float) -> Caption:
+    """All that can be seen of a person, as far as about `target` words allow it."""
+    dice, identity, shot = voice.dice, voice.person, voice.shot
     worn = outfit(voice)
     clothes = _grouped(voice, worn, dice.weighted({1: 10, 2: 45, 3: 35, 4: 10}))
     sayings = about_face(voice)

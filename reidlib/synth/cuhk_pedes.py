@@ -5,27 +5,32 @@ release, and so (within one) is the number of identities per source: CUHK03 1,46
 1,501, CUHK01 971, VIPeR 632, and CUHK-SYSU the remaining 8,432.
 """
 
-import json
 import math
 from bisect import bisect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 from reidlib.data.cuhk_pedes import ANNOTATION, EXPECTED, FOLDER, FOLDERS, NAME, SPLITS
 from reidlib.data.text import tokenize
-from reidlib.errors import DataError, UsageError
+from reidlib.synth import captioned
+from reidlib.synth.captioned import PlannedImage, bytes_needed, choose, count
 from reidlib.synth.captions import cuhk_caption
 from reidlib.synth.dice import Dice
-from reidlib.synth.identity import make_identity
-from reidlib.synth.render import render
-from reidlib.synth.shot import make_shot
 
-__all__ = ["FOLDER", "NAME", "VERSION", "PlannedImage", "finish", "plan", "write_part"]
+__all__ = [
+    "FOLDER",
+    "NAME",
+    "SPLITS",
+    "VERSION",
+    "PlannedImage",
+    "bytes_needed",
+    "count",
+    "finish",
+    "plan",
+    "write_part",
+]
 
 VERSION = 1  # bump when the plan or the file formats change
 
@@ -43,64 +48,14 @@ _EXTRA_CAPTIONS = {"train": (4, 4, 2, 2, 2, 2, 2), "val": (2,), "test": (8,)}
 _SINGLE = {"train": (1368, 4115, 6115), "val": (501,), "test": ()}
 _GRAY = 0.002  # share of images without color
 
-_JPEG_QUALITY = 92
-_PNG_COMPRESSION = 1  # images are written once and read once: speed counts
-# Upper estimates, to compare with the free disk space before starting.
-_BYTES_PER_PIXEL = {".png": 2.2, ".jpg": 0.7}
-_NATIVE_PIXELS = {
-    "cuhk03": 27_000,
-    "market": 8_200,
-    "cuhk01": 9_600,
-    "viper": 6_200,
-    "sysu": 38_000,
-}
-_BYTES_PER_ENTRY = 5_000  # annotation, and the file system's share per file
 
-
-@dataclass(frozen=True)
-class PlannedImage:
-    """One image to be.
-
-    `number` counts from 0 within the identity, `camid` from 1, and is None where the source has no
-    camera labels; `path` is relative to imgs/; `captions` is how many it gets.
-    """
-
-    split: str
-    pid: int
-    number: int
-    family: str
-    camid: int | None
-    path: str
-    captions: int
-    gray: bool
-
-
-def sizes(scale: float | None, ids: tuple[int, int, int] | None) -> dict[str, tuple[int, int]]:
-    """(identities, images) of every split: the release's, in proportion.
-
-    Raises `UsageError` unless exactly one of `scale`, in (0, 1], and `ids`, from 1 to the release's
-    numbers, is given.
-    """
-    if (scale is None) == (ids is None):
-        raise UsageError("give either a scale or the number of identities of the three splits")
-    if scale is not None:
-        if not 0.0 < scale <= 1.0:
-            raise UsageError(f"scale must be in (0, 1], found {scale}")
-        ids = tuple(max(2, round(scale * EXPECTED[split].ids)) for split in SPLITS)
-    most = tuple(EXPECTED[split].ids for split in SPLITS)
-    if len(ids) != len(SPLITS) or any(not 1 <= n <= m for n, m in zip(ids, most, strict=True)):
-        raise UsageError(
-            f"expected the number of identities of {', '.join(SPLITS)}, "
-            f"from 1 to {', '.join(map(str, most))}; found {ids}"
-        )
-    return {
-        split: (number, max(2, round(number * EXPECTED[split].images / EXPECTED[split].ids)))
-        for split, number in zip(SPLITS, ids, strict=True)
-    }
+def sizes(scale: float | None, ids: Sequence[int] | None) -> dict[str, tuple[int, int]]:
+    """(identities, images) of every split; see `reidlib.synth.captioned.split_sizes`."""
+    return captioned.split_sizes(EXPECTED, scale, ids)
 
 
 def plan(
-    seed: int, scale: float | None = None, ids: tuple[int, int, int] | None = None
+    seed: int, scale: float | None = None, ids: Sequence[int] | None = None
 ) -> list[PlannedImage]:
     """Every image of the dataset, in the annotation's order. A pure function; renders nothing.
 
@@ -117,17 +72,18 @@ def plan(
         families = _families(dice, id_count, single)
         counts = _images_per_id(dice, families, single, image_count)
         extra = _extra_captions(dice, split, image_count, share)
-        gray = set(_choose(dice, image_count, max(1, round(_GRAY * image_count))))
+        gray = set(choose(dice, image_count, max(1, round(_GRAY * image_count))))
         row = 0
-        for family, count in zip(families, counts, strict=True):
+        for family, images_of_id in zip(families, counts, strict=True):
             pid += 1
-            views = _views(Dice(NAME, "files", seed, pid), family, persons[family], count)
+            views = _views(Dice(NAME, "files", seed, pid), family, persons[family], images_of_id)
             persons[family] += 1
             for number, (camid, path) in enumerate(views):
                 images.append(
                     PlannedImage(
                         split=split,
                         pid=pid,
+                        person=pid,
                         number=number,
                         family=family,
                         camid=camid,
@@ -138,28 +94,6 @@ def plan(
                 )
                 row += 1
     return images
-
-
-def count(images: Sequence[PlannedImage]) -> dict[str, dict[str, int]]:
-    """Images, identities and captions of every split of a plan."""
-    counts = {}
-    for split in SPLITS:
-        rows = [image for image in images if image.split == split]
-        counts[split] = {
-            "images": len(rows),
-            "ids": len({image.pid for image in rows}),
-            "captions": sum(image.captions for image in rows),
-        }
-    return counts
-
-
-def bytes_needed(images: Sequence[PlannedImage], size: tuple[int, int] | None) -> int:
-    """Disk space that writing a plan takes, estimated from above."""
-    total = 0.0
-    for image in images:
-        pixels = _NATIVE_PIXELS[image.family] if size is None else size[0] * size[1]
-        total += pixels * _BYTES_PER_PIXEL[Path(image.path).suffix] + _BYTES_PER_ENTRY
-    return int(total)
 
 
 def _scaled_singles(split: str, ids: int, share: float) -> set[int]:
@@ -180,7 +114,7 @@ def _families(dice: Dice, ids: int, single: set[int]) -> list[str]:
     for family in by_remainder[: ids - sum(counts.values())]:
         counts[family] += 1
     ordered = [family for family, number in counts.items() for _ in range(number)]
-    families = [ordered[i] for i in _choose(dice, ids, ids)]
+    families = [ordered[i] for i in choose(dice, ids, ids)]
     # Only CUHK-SYSU has identities with a single image: exchange where another source stands.
     spare = [i for i, family in enumerate(families) if family == "sysu" and i not in single]
     for position in sorted(single):
@@ -207,14 +141,8 @@ def _extra_captions(dice: Dice, split: str, images: int, share: float) -> dict[i
     """Row within the split -> captions beyond two; every split keeps one such image."""
     extras = _EXTRA_CAPTIONS[split]
     kept = extras[: max(1, round(share * len(extras)))]
-    rows = _choose(dice, images, len(kept))
+    rows = choose(dice, images, len(kept))
     return {row: max(1, round(share * extra)) for row, extra in zip(rows, kept, strict=False)}
-
-
-def _choose(dice: Dice, total: int, number: int) -> list[int]:
-    """`number` distinct integers below `total`, in random order."""
-    keys = [dice.random() for _ in range(total)]
-    return sorted(range(total), key=keys.__getitem__)[:number]
 
 
 def _views(dice: Dice, family: str, person: int, number: int) -> list[tuple[int | None, str]]:
@@ -232,7 +160,7 @@ def _views(dice: Dice, family: str, person: int, number: int) -> list[tuple[int 
         while pair < len(_CUHK03_PAIRS) - 1 and offset >= _CUHK03_PAIRS[pair]:
             offset -= _CUHK03_PAIRS[pair]
             pair += 1
-        cells = sorted(_choose(dice, 5, 2)) + [5 + i for i in sorted(_choose(dice, 5, 2))]
+        cells = sorted(choose(dice, 5, 2)) + [5 + i for i in sorted(choose(dice, 5, 2))]
         return [
             (
                 1 + cell // 5,
@@ -241,7 +169,7 @@ def _views(dice: Dice, family: str, person: int, number: int) -> list[tuple[int 
             for cell in cells[:number]
         ]
     if family == "market":
-        cameras = sorted(_choose(dice, _CAMERAS[family], number))
+        cameras = sorted(choose(dice, _CAMERAS[family], number))
         sequence, frame = dice.integer(1, 7), dice.integer(1_000, 90_000)
         return [
             (1 + c, f"Market/{person + 1:04d}_c{c + 1}s{sequence}_{frame + 25 * i:06d}_01.jpg")
@@ -261,19 +189,11 @@ def write_part(
 ) -> list[dict[str, Any]]:
     """Draw, describe and save some of the planned images; return their annotation entries.
 
-    `size` is (height, width), None for sizes typical of the source. What is written depends on the
-    arguments only, not on what was written before or by which process. Raises `OSError`.
+    See `reidlib.synth.captioned.draw` for arguments and errors.
     """
-    cv2.setNumThreads(1)
     entries = []
-    for image in part:
-        identity = make_identity(seed, image.pid)
-        shot = make_shot(seed, image.pid, image.number, image.family, image.camid)
-        rendering = render(shot, size)
-        _save(folder / "imgs" / image.path, rendering.image, image.gray)
-        captions = [
-            cuhk_caption(identity, shot, rendering.visible, k).text for k in range(image.captions)
-        ]
+    for image, describe in captioned.draw(folder, seed, size, part):
+        captions = [describe(cuhk_caption, k) for k in range(image.captions)]
         entries.append(
             {
                 "split": image.split,
@@ -286,18 +206,6 @@ def write_part(
     return entries
 
 
-def _save(path: Path, image: Any, gray: bool) -> None:
-    code = cv2.COLOR_RGB2GRAY if gray else cv2.COLOR_RGB2BGR
-    if path.suffix == ".png":
-        options = [cv2.IMWRITE_PNG_COMPRESSION, _PNG_COMPRESSION]
-    else:
-        options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-    done, encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, code), options)
-    if not done:
-        raise DataError(f"{path}: this build of OpenCV cannot write {path.suffix} files")
-    path.write_bytes(encoded)
-
-
 def prepare(folder: Path) -> None:
     """Make the folders that images are written to."""
     for name in FOLDERS:
@@ -305,6 +213,5 @@ def prepare(folder: Path) -> None:
 
 
 def finish(folder: Path, entries: Sequence[Mapping[str, Any]]) -> None:
-    """Write the annotation, one line per image."""
-    lines = ",\n".join(json.dumps(entry) for entry in entries)
-    (folder / ANNOTATION).write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+    """Write the annotation."""
+    captioned.write_annotation(folder / ANNOTATION, entries)

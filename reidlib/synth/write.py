@@ -18,11 +18,23 @@ from typing import Any
 from reidlib.data.checks import SYNTHETIC, check_space, disk_errors, read_synthetic
 from reidlib.errors import DataError, UsageError
 from reidlib.files import locked
-from reidlib.synth import cuhk_pedes
+from reidlib.synth import (
+    cuhk01,
+    cuhk03,
+    cuhk_pedes,
+    cuhk_sysu,
+    icfg_pedes,
+    market1501,
+    rstpreid,
+    viper,
+)
 from reidlib.synth.identity import WORLD_VERSION
 
 # Each module has FOLDER, VERSION, plan, count, bytes_needed, prepare, write_part and finish.
-WRITERS = {cuhk_pedes.NAME: cuhk_pedes}
+WRITERS = {
+    writer.NAME: writer
+    for writer in (cuhk_pedes, icfg_pedes, rstpreid, market1501, cuhk03, cuhk01, cuhk_sysu, viper)
+}
 
 _PART = 64  # images per task: small enough for a smooth progress bar, large against its overhead
 _PARTS_PER_PROCESS = 8  # at least: starting one (imports) takes as long as drawing some hundreds
