@@ -13,7 +13,17 @@ from pathlib import Path
 from reidlib.profiles import PROFILES
 
 PAPERS = ("imgnet",)
-DATASETS = ("cuhk-pedes",)
+# Those that a writer of the procedural world exists for.
+DATASETS = (
+    "cuhk-pedes",
+    "icfg-pedes",
+    "rstpreid",
+    "market1501",
+    "cuhk03",
+    "cuhk01",
+    "cuhk-sysu",
+    "viper",
+)
 
 
 def papers(text: str) -> tuple[str, ...]:

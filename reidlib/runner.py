@@ -342,7 +342,7 @@ class _Progress:
         self.epochs = {p.key: p.experiment.training.epochs for p in missing}
         self.runs, self.finished = len(missing), 0
         if bar is None:
-            bar = sys.stderr.isatty()
+            bar = sys.stderr.isatty() or "ipykernel" in sys.modules
         self.bar = tqdm(
             total=sum(self.epochs.values()), unit="epoch", desc="training", disable=not bar
         )

@@ -87,7 +87,7 @@ SIZES = {
         stage2=(1e-3, 1e-4),
         max_steps=2,
     ),
-    # 512 steps in all, where the paper has some 64,000; a tenth of the learning rate for the last
+    # 640 steps in all, where the paper has some 64,000; a tenth of the learning rate for the last
     # quarter of stage 2, as in the paper.
     "demo": Size(
         image_size=(96, 32),
@@ -98,7 +98,7 @@ SIZES = {
         E=64,
         stage1=(1e-3,),
         stage2=(2e-3,) * 5 + (2e-4,) * 2,
-        max_steps=64,
+        max_steps=80,
     ),
     "bench": Size(
         image_size=(192, 64),
