@@ -99,10 +99,11 @@ def _run(arguments: argparse.Namespace) -> int:
         print(describe(session, planned))
         return 0
     failures = run_missing(session, planned)
-    print(f"{len(planned) - len(failures)} of {len(planned)} runs finished in {session.folder}")
+    finished = sum(session.store.load(p.key) is not None for p in planned)
+    print(f"{finished} of {len(planned)} runs are finished in {session.folder}")
     for key, why in failures.items():
         print(f"error: run {key} failed: {why}", file=sys.stderr)
-    return 1 if failures else 0
+    return 0 if finished == len(planned) else 1
 
 
 def _report(arguments: argparse.Namespace) -> int:

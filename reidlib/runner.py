@@ -188,8 +188,9 @@ def run_missing(
     """Train every planned run that the store lacks; returns the failed ones: key -> why.
 
     Runs are independent: one that fails or whose process dies is reported and does not stop the
-    others. A run that another process is training is waited for. `bar` shows a progress bar
-    instead of a line per epoch; by default where there is a terminal or a notebook to show it.
+    others, unless the store itself cannot be written: then no further run is started. A run that
+    another process is training is waited for. `bar` shows a progress bar instead of a line per
+    epoch; by default where there is a terminal or a notebook to show it.
     """
     missing = [p for p in planned if session.store.load(p.key) is None]
     if not missing:
@@ -227,6 +228,8 @@ def run_missing(
             if kind == "failed":
                 failures[worker.task.key] = event["error"]
                 show.done(worker.task, f"FAILED: {event['error']}")
+                if event.get("stop"):
+                    waiting.clear()
             elif kind == "busy":
                 elsewhere.append(worker.task)
             else:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from queue import Queue
 from typing import Any
 
-from reidlib.errors import ReidlibError
+from reidlib.errors import ReidlibError, StoreError
 from reidlib.runner import Busy, find, run_one
 from reidlib.session import Session
 
@@ -46,13 +46,15 @@ def main() -> None:
         tell(**event)
 
 
-def _train(session: Session, task: dict[str, str], tell: Callable[..., None]) -> dict[str, str]:
+def _train(session: Session, task: dict[str, str], tell: Callable[..., None]) -> dict[str, Any]:
     """Train one run; returns the event that says how it ended."""
     try:
         planned = find(session, [task["paper"]], task["key"])
         run = run_one(session, planned.experiment, on_epoch=lambda record: tell("epoch", **record))
     except Busy:
         return {"event": "busy"}
+    except StoreError as error:  # a full disk: the other runs would end in the same way
+        return {"event": "failed", "error": str(error), "stop": True}
     except ReidlibError as error:
         return {"event": "failed", "error": str(error)}
     except Exception:  # reported to the parent, which goes on with the other runs

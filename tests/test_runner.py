@@ -323,3 +323,32 @@ def test_two_commands_at_once_share_the_work(data, tmp_path):
     assert time.time() - started < 180
     # One of the two trained it; the other one waited for it, or came when it was done.
     assert sum("epoch 1/3" in output for output in outputs) == 1
+
+
+def test_a_full_disk_stops_the_others_and_says_so_once(data, tmp_path):
+    """The disk is full from the first checkpoint on: nothing more is started."""
+    session = Session.create("smoke", results=tmp_path / "results", data=data, jobs=1)
+    planned = some(session)
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(
+        "import errno, os, sys\n"
+        "import reidlib.train as t\n"
+        "def full(*a):\n"
+        "    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n"
+        "def _write_checkpoint(*a):\n"
+        "    os.fsync = full\n"
+        "    plain(*a)\n"
+        "plain, t._write_checkpoint = t._write_checkpoint, _write_checkpoint\n"
+    )
+    done = subprocess.run(
+        command(session, "--jobs", "1"),
+        env={**ENV, "PYTHONPATH": f"{site}{os.pathsep}{ROOT}"},
+        timeout=120, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "0 of 74 runs are finished" in done.stdout
+    assert done.stderr.count("no space left while writing it. Finished runs are untouched") == 1
+    assert "Traceback" not in done.stderr
+    assert len(list((session.folder / "runs").glob("*/experiment.json"))) == 1
+    assert all(session.store.load(p.key) is None for p in planned)
