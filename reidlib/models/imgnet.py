@@ -145,7 +145,10 @@ class SelfAttention(nn.Module):
     def __init__(self, c: int, cfg: IMGNetConfig) -> None:
         super().__init__()
         self.channel, self.spatial = cfg.channel, cfg.spatial
-        kind, groups, reduced = cfg.norm_in_attention, cfg.groups, max(1, c // cfg.r)
+        kind, groups = cfg.norm_in_attention, cfg.groups
+        # c/r as printed; narrow members keep 16 units, because a bottleneck of a few ReLUs without
+        # bias dies in training, and with C = 0 the mask is 1/2 everywhere.
+        reduced = max(min(16, c), c // cfg.r)
         if self.channel:
             self.W_ex1 = nn.Linear(c, reduced, bias=False)
             self.W_ex2 = nn.Linear(reduced, c, bias=False)
