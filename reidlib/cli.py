@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reidlib.arguments import (
     DATASETS,
@@ -13,6 +14,11 @@ from reidlib.arguments import (
     folder,
 )
 from reidlib.errors import ReidlibError
+
+if TYPE_CHECKING:  # importing these takes seconds (torch); --help should not
+    from reidlib.experiment import Experiment
+    from reidlib.runner import Planned
+    from reidlib.session import Session
 
 
 def parser() -> argparse.ArgumentParser:
@@ -115,7 +121,7 @@ def _report(arguments: argparse.Namespace) -> int:
 _COMMANDS = {"doctor": _doctor, "synth": _synth, "run": _run, "report": _report}
 
 
-def session_of(arguments: argparse.Namespace):
+def session_of(arguments: argparse.Namespace) -> "Session":
     """The session that the parsed arguments describe."""
     from reidlib.session import Session
 
@@ -130,7 +136,7 @@ def session_of(arguments: argparse.Namespace):
     )
 
 
-def describe(session, planned) -> str:
+def describe(session: "Session", planned: "Sequence[Planned]") -> str:
     """The runs of a plan as text: key, whether it is done, its cost, its name."""
     from reidlib.papers import get_paper
 
@@ -167,7 +173,7 @@ def describe(session, planned) -> str:
     return "\n".join(lines)
 
 
-def _images_per_epoch(session, experiment) -> int:
+def _images_per_epoch(session: "Session", experiment: "Experiment") -> int:
     dataset = session.dataset(experiment.dataset)
     frame = dataset.splits["train"]
     pairs = int(frame["captions"].map(len).sum()) if "captions" in frame else len(frame)
