@@ -12,7 +12,7 @@ from pathlib import Path
 
 from reidlib.profiles import PROFILES
 
-PAPERS = ("imgnet",)
+PAPERS = ("imgnet", "ssan", "gla")
 # Those that a writer of the procedural world exists for.
 DATASETS = (
     "cuhk-pedes",

@@ -147,7 +147,9 @@ def describe(session: "Session", planned: "Sequence[Planned]") -> str:
     for p in planned:
         run = session.store.load(p.key)
         gmac = get_paper(p.paper).cost(p.experiment) / 1e9
-        images = p.experiment.training.epochs * _images_per_epoch(session, p.experiment)
+        images = 0
+        if not p.problem:
+            images = p.experiment.training.epochs * _images_per_epoch(session, p.experiment)
         if run is not None:
             done += 1
             rates.append(run.metrics["seconds"] / (gmac * images))
@@ -160,7 +162,7 @@ def describe(session: "Session", planned: "Sequence[Planned]") -> str:
             minutes = f"{run.metrics['seconds'] / 60:.1f}"
         elif rate is not None:
             left += gmac * images * rate / 60
-        status = "done" if run else "missing"
+        status = "done" if run else "no data" if p.problem else "missing"
         lines.append(
             f"{p.key:16}  {status:8} {p.experiment.training.epochs:6} {gmac:10.4f} {minutes:>8}  "
             f"{p.paper}: {p.experiment.name}"

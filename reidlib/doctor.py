@@ -58,7 +58,7 @@ def examine(data_root: Path) -> list[Finding]:
 
 
 def datasets(data_root: Path) -> list[Finding]:
-    """Every known dataset in `data_root`, and those rendered below `data_root`/synthetic."""
+    """Every known dataset in `data_root`, and those rendered below its folder synthetic/."""
     rows = []
     for form in FORMATS:
         if (data_root / form.FOLDER).exists():
@@ -76,7 +76,7 @@ def datasets(data_root: Path) -> list[Finding]:
                     "counts": [],
                 }
             )
-        for root in sorted((data_root / "synthetic").glob("*/")):
+        for root in sorted((data_root / "synthetic").glob("*/*/")):
             if (root / form.FOLDER).exists():
                 rows.append(_dataset(form, root))
     return rows

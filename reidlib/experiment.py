@@ -56,7 +56,7 @@ class Experiment:
         """The experiment as JSON-ready data, without its name."""
         values = asdict(self)
         del values["name"]
-        return values
+        return {**values, "model": {"class": type(self.model).__name__, **values["model"]}}
 
     def key(self, fingerprint: str) -> str:
         """16 hex digits; `fingerprint` is that of the data it is trained on."""

@@ -9,18 +9,20 @@ from reidlib.errors import UsageError
 class World:
     """How much of a dataset's format the procedural world fills for a profile.
 
-    Either `ids` (train, val, test) or `scale` (1.0 = the real dataset's exact sizes) is given;
-    `size` is the (height, width) of the rendered images, None = typical of the source dataset.
+    Either `ids` (of each split: train, val, test where there are these) or `scale` (1.0 = the real
+    dataset's exact sizes) is given; `size` is the (height, width) of the rendered images, None =
+    typical of the source dataset.
     """
 
-    ids: tuple[int, int, int] | None = None
+    ids: tuple[int, ...] | None = None
     scale: float | None = None
     size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
 class Profile:
-    """`worlds` maps a dataset's name to its world; it is empty for the profile on real data."""
+    """`worlds` maps the name of a format, or of a dataset that has a world of its own, to what is
+    rendered; it is empty for the profile on real data."""
 
     name: str
     says: str
@@ -36,20 +38,44 @@ PROFILES = {
             "smoke",
             "tests and CI: every own row of every table trains for a few steps; the numbers mean "
             "nothing",
-            {"cuhk-pedes": World(ids=(24, 4, 12), size=(64, 32))},
+            {
+                "cuhk-pedes": World(ids=(24, 4, 12), size=(64, 32)),
+                "icfg-pedes": World(ids=(12, 6), size=(64, 32)),
+                "market1501": World(ids=(8, 4), size=(64, 32)),
+                "cuhk-sysu": World(ids=(8, 4), size=(64, 32)),
+                "cuhk03": World(ids=(8, 4), size=(64, 32)),
+                "cuhk01": World(ids=(12,), size=(64, 32)),
+            },
             threads=1,
         ),
         Profile(
             "demo",
             "a newcomer's first run: small images, narrow members of the same backbone families",
-            {"cuhk-pedes": World(ids=(1000, 20, 50), size=(96, 32))},
+            {
+                "cuhk-pedes": World(ids=(1000, 20, 50), size=(96, 32)),
+                # Of the 50 test identities above, VIPeR has two: too few to see a transfer.
+                "cuhk-pedes-ssm-to-others": World(ids=(1000, 20, 200), size=(96, 32)),
+                "icfg-pedes": World(ids=(300, 30), size=(96, 32)),
+                "market1501": World(ids=(150, 60), size=(64, 32)),
+                "cuhk-sysu": World(ids=(200, 150), size=(64, 32)),
+                "cuhk03": World(ids=(200, 100), size=(64, 32)),
+                "cuhk01": World(ids=(300,), size=(64, 32)),
+            },
             threads=1,
         ),
         Profile(
             "bench",
             "reference results: ResNet-50 and VGG-16 trained from scratch on a few thousand "
             "procedural identities",
-            {"cuhk-pedes": World(ids=(3000, 100, 500), size=(192, 64))},
+            {
+                "cuhk-pedes": World(ids=(3000, 100, 500), size=(192, 64)),
+                "cuhk-pedes-ssm-to-others": World(ids=(3000, 100, 1000), size=(192, 64)),
+                "icfg-pedes": World(ids=(1000, 300), size=(192, 64)),
+                "market1501": World(ids=(751, 300), size=(128, 64)),
+                "cuhk-sysu": World(ids=(2500, 500), size=(128, 64)),
+                "cuhk03": World(ids=(767, 700), size=(128, 64)),
+                "cuhk01": World(ids=(971,), size=(128, 64)),
+            },
             threads=None,
             jobs_per_gpu=4,
         ),

@@ -99,6 +99,15 @@ class Ranking:
             "valid queries": self.valid_queries,
         }
 
+    def query_scores(self, ks: Sequence[int] = (1, 5, 10)) -> dict[str, np.ndarray]:
+        """What each query adds to the means of `metrics`, by their names: float64 (Q,) in 0..1;
+        NaN for queries that are not valid."""
+        return {
+            **{f"Top-{k}": np.where(self.valid, self.first <= k, np.nan) for k in ks},
+            "mAP (step)": self.average_precision("step"),
+            "mAP (trapezoid)": self.average_precision("trapezoid"),
+        }
+
     def _check_valid(self) -> None:
         if not self.valid_queries:
             raise UsageError(f"none of the {self.queries} queries has a good gallery image")
@@ -118,6 +127,11 @@ class SingleShot:
     def cmc(self, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
         """Percentage over all repeats of all valid queries, as "Top-k"."""
         return _cmc(self.ranks[:, self.valid], ks)
+
+    def query_scores(self, ks: Sequence[int] = (1, 5, 10)) -> dict[str, np.ndarray]:
+        """Share of repeats in which each query is a hit, as "Top-k": float64 (Q,) in 0..1; NaN for
+        queries that are not valid."""
+        return {f"Top-{k}": np.where(self.valid, (self.ranks <= k).mean(0), np.nan) for k in ks}
 
 
 def _cmc(ranks: np.ndarray, ks: Sequence[int]) -> dict[str, float]:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from reidlib.errors import ReidlibError, StoreError, TrainingError
+from reidlib.errors import DataError, ReidlibError, StoreError, TrainingError
 from reidlib.experiment import Experiment
 from reidlib.files import write_atomic, write_json
 from reidlib.papers import get_paper
@@ -35,6 +35,7 @@ class Planned:
     paper: str
     experiment: Experiment
     key: str
+    problem: str = ""  # why it cannot be trained here, such as data that is not there
 
 
 class Busy(StoreError):
@@ -44,13 +45,35 @@ class Busy(StoreError):
 def plan(session: Session, papers: Iterable[str], progress: bool = False) -> list[Planned]:
     """Every distinct experiment that the papers' tables need in this session's profile.
 
-    Loads (and, on the procedural world, renders) the datasets: keys depend on them.
+    Loads (and, on the procedural world, renders) the datasets: keys depend on them. Where some of
+    the real datasets are missing, the experiments on the others are planned all the same.
+
+    Raises `DataError` if there is no data for any of them.
     """
     planned: dict[str, Planned] = {}
+    missing: dict[str, DataError] = {}
+    found = False
     for paper in papers:
-        for experiment in get_paper(paper).experiments(session.profile_name, session.seeds):
-            key = key_of(session, experiment, progress)
-            planned.setdefault(key, Planned(paper, experiment, key))
+        module = get_paper(paper)
+        for experiment in module.experiments(session.profile_name, session.seeds):
+            name, fingerprint, problem = experiment.dataset, "", ""
+            try:
+                if name in missing:
+                    raise missing[name]
+                dataset = session.dataset(name, progress)
+                fingerprint, found = dataset.fingerprint, True
+            except DataError as error:
+                missing[name] = error
+                problem = str(error)
+            if not problem:
+                try:
+                    module.check(experiment, dataset)
+                except DataError as error:
+                    problem = str(error)
+            key = experiment.key(fingerprint)
+            planned.setdefault(key, Planned(paper, experiment, key, problem))
+    if missing and (not found or session.data is None):
+        raise next(iter(missing.values()))
     return list(planned.values())
 
 
@@ -60,7 +83,7 @@ def key_of(session: Session, experiment: Experiment, progress: bool = False) -> 
 
 def find(session: Session, papers: Iterable[str], key: str) -> Planned:
     """The planned experiment whose key starts with `key`; raises `StoreError` if not just one."""
-    found = [p for p in plan(session, papers) if p.key.startswith(key)]
+    found = [p for p in plan(session, papers) if p.key.startswith(key) and not p.problem]
     if len(found) != 1:
         raise StoreError(
             f"key {key!r} fits {len(found)} of the planned runs, expected one; "
@@ -145,6 +168,7 @@ def run_one(
             key,
             weights=result.weights,
             ranks=result.ranks,
+            scores=result.scores,
             provenance=provenance,
             metrics=result.metrics,
         )
@@ -193,13 +217,17 @@ def run_missing(
     epoch; by default where there is a terminal or a notebook to show it.
     """
     missing = [p for p in planned if session.store.load(p.key) is None]
+    failures = {p.key: p.problem for p in missing if p.problem}
+    for why in dict.fromkeys(failures.values()):
+        number = sum(problem == why for problem in failures.values())
+        print(f"{number} run(s) cannot be trained: {why}", flush=True)
+    missing = [p for p in missing if not p.problem]
     if not missing:
-        return {}
+        return failures
     # Longest first, so that the last ones to finish are short.
     missing.sort(key=lambda p: (-_work(p.experiment), p.key))
     slots = _slots(session, len(missing))
     show = _Progress(missing, bar)
-    failures: dict[str, str] = {}
     waiting = list(missing)
     elsewhere: list[Planned] = []
     events: Queue[tuple[_Worker, dict[str, Any] | None]] = Queue()

@@ -1,6 +1,5 @@
 """What one command was told: profile, folders, device. Finds the data, or has it rendered."""
 
-import importlib
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -10,9 +9,10 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from reidlib.data.dataset import Dataset
+from reidlib.data.load import format_of, load
 from reidlib.errors import UsageError
 from reidlib.experiment import hash_json
-from reidlib.profiles import Profile, get_profile
+from reidlib.profiles import Profile, World, get_profile
 from reidlib.store import Store
 from reidlib.synth.identity import WORLD_VERSION
 from reidlib.synth.write import WRITERS, write
@@ -92,26 +92,40 @@ class Session:
     def store(self) -> Store:
         return Store(self.folder)
 
-    @property
-    def data_root(self) -> Path:
-        """The folder that holds the datasets' folders."""
+    def data_root(self, name: str) -> Path:
+        """The folder that holds the folder of a dataset.
+
+        Raises `UsageError` if this profile renders no such dataset.
+        """
         if self.data is not None:
             return self.data
+        name, world = self._world(name)
         # Named after all that decides its content, so that a changed world gets a new folder.
-        worlds = {name: asdict(world) for name, world in self.profile.worlds.items()}
-        versions = {name: WRITERS[name].VERSION for name in worlds}
-        content = hash_json([worlds, versions, WORLD_VERSION], digits=6)
-        name = f"{self.profile_name}-seed{self.world_seed}-{content}"
-        return project_root() / "data" / "synthetic" / name
+        content = [asdict(world), WRITERS[format_of(name)].VERSION, WORLD_VERSION]
+        world_folder = f"{name}-seed{self.world_seed}-{hash_json(content, digits=6)}"
+        return project_root() / "data" / "synthetic" / self.profile_name / world_folder
 
     def dataset(self, name: str, progress: bool = False) -> Dataset:
         """Load a dataset, after rendering it if this session runs on the procedural world.
 
-        Raises `DataError` if the data is missing or not what it should be.
+        Raises `DataError` if the data is missing or not what it should be, `UsageError` if this
+        profile renders no such dataset.
         """
+        root = self.data_root(name)
         if self.data is None:
-            _render(self, name, progress)
-        return _load(self.data_root, name)
+            _render(self, self._world(name)[0], root, progress)
+        exports = self.cache / f"exported-{hash_json(str(root), digits=8)}"
+        return _load(root, name, exports)
+
+    def _world(self, name: str) -> tuple[str, World]:
+        """What is rendered for a dataset: a world of its own, or the one of its format."""
+        worlds = self.profile.worlds
+        found = name if name in worlds else format_of(name)
+        if found not in worlds:
+            raise UsageError(
+                f"profile {self.profile_name} renders no {name}: give --data DIR with the real one"
+            )
+        return found, worlds[found]
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), default=str)
@@ -130,15 +144,11 @@ def cpu_count() -> int:
 
 
 @lru_cache(maxsize=32)
-def _render(session: Session, name: str, progress: bool) -> None:
-    world = session.profile.worlds.get(name)
-    if world is None:
-        raise UsageError(
-            f"profile {session.profile_name} renders no {name}: give --data DIR with the real one"
-        )
+def _render(session: Session, name: str, root: Path, progress: bool) -> None:
+    world = session.profile.worlds[name]
     write(
-        name,
-        session.data_root,
+        format_of(name),
+        root,
         seed=session.world_seed,
         scale=world.scale,
         ids=world.ids,
@@ -163,6 +173,4 @@ class Bar:
             self.bar.close()
 
 
-@lru_cache(maxsize=8)
-def _load(root: Path, name: str) -> Dataset:
-    return importlib.import_module(f"reidlib.data.{name.replace('-', '_')}").load(root)
+_load = lru_cache(maxsize=16)(load)

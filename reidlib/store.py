@@ -5,6 +5,8 @@
                   checkpoint.pt      full training state; removed when the run is complete
                   model.safetensors  the model of the last epoch
                   ranks.npz          per evaluation: rank of the first correct match per query
+                  scores.npz         per evaluation and metric: what each query adds to the mean;
+                                     only of runs with metrics that do not follow from the ranks
                   provenance.json    versions, device, git commit, times
                   metrics.json       written last: a run is complete if and only if it is there
 """
@@ -29,6 +31,7 @@ from reidlib.files import explain_os_errors, locked, write_atomic, write_json
 METRICS = "metrics.json"
 CHECKPOINT = "checkpoint.pt"
 HISTORY = "history.jsonl"
+SCORES = "scores.npz"
 _FILES = ("experiment.json", HISTORY, "model.safetensors", "ranks.npz", "provenance.json")
 
 
@@ -57,8 +60,12 @@ class Run:
 
     @cached_property
     def _ranks(self) -> dict[str, np.ndarray]:
-        with np.load(self.folder / "ranks.npz", allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+        return _read_arrays(self.folder / "ranks.npz")
+
+    @cached_property
+    def _scores(self) -> dict[str, np.ndarray]:
+        path = self.folder / SCORES
+        return _read_arrays(path) if SCORES in self.metrics["files"] else {}
 
     def ranks(self, evaluation: str) -> np.ndarray:
         """int32 (queries,): 1-based rank of each query's first correct match.
@@ -71,6 +78,14 @@ class Run:
                 f"it holds {', '.join(sorted(self._ranks))}"
             )
         return self._ranks[evaluation]
+
+    def scores(self, evaluation: str, metric: str) -> np.ndarray | None:
+        """float64 (queries,) in 0..1: what each query adds to the mean that the metric is.
+
+        NaN for queries without a correct image, which the mean leaves out; None if this run holds
+        no such scores, as where ranks say it all.
+        """
+        return self._scores.get(_score_name(evaluation, metric))
 
 
 class Store:
@@ -101,15 +116,25 @@ class Store:
         ranks: Mapping[str, np.ndarray],
         provenance: Mapping[str, Any],
         metrics: Mapping[str, Any],
+        scores: Mapping[str, Mapping[str, np.ndarray]] | None = None,
     ) -> Run:
-        """Write what a training leaves; `metrics.json` last, with the size of every other file."""
+        """Write what a training leaves; `metrics.json` last, with the size of every other file.
+
+        scores: per evaluation and metric, see `Run.scores`.
+        """
         folder = self.folder(key)
         write_atomic(folder / "model.safetensors", weights)
-        buffer = BytesIO()
-        np.savez_compressed(buffer, **dict(ranks))
-        write_atomic(folder / "ranks.npz", buffer.getvalue())
+        _write_arrays(folder / "ranks.npz", ranks)
+        by_name = {
+            _score_name(evaluation, metric): np.asarray(values, dtype=np.float64)
+            for evaluation, metrics_of in (scores or {}).items()
+            for metric, values in metrics_of.items()
+        }
+        if by_name:
+            _write_arrays(folder / SCORES, by_name)
         write_json(folder / "provenance.json", provenance)
-        sizes = {name: (folder / name).stat().st_size for name in _FILES}
+        files = (*_FILES, SCORES) if by_name else _FILES
+        sizes = {name: (folder / name).stat().st_size for name in files}
         write_json(folder / METRICS, {**metrics, "files": sizes})
         (folder / CHECKPOINT).unlink(missing_ok=True)
         return Run(key, folder)
@@ -127,13 +152,13 @@ def damage(run: Run) -> str:
         return "missing"
     try:
         sizes = _read_json(path)["files"]
-        for name in _FILES:
+        for name in sorted({*_FILES, *sizes}):
             file = run.folder / name
             if not file.exists():
                 return f"{file}: missing"
             if file.stat().st_size != sizes[name]:
                 return f"{file}: {file.stat().st_size} bytes, expected {sizes[name]}"
-        _ = run.experiment, run.provenance, run.history, run._ranks
+        _ = run.experiment, run.provenance, run.history, run._ranks, run._scores
     except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile) as error:
         return f"{run.folder}: unreadable ({error})"
     return ""
@@ -146,6 +171,21 @@ def read_history(path: Path) -> list[dict[str, Any]]:
 
 def write_history(path: Path, history: list[dict[str, Any]]) -> None:
     write_atomic(path, "".join(json.dumps(epoch) + "\n" for epoch in history))
+
+
+def _score_name(evaluation: str, metric: str) -> str:
+    return f"{evaluation}: {metric}"
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    buffer = BytesIO()
+    np.savez_compressed(buffer, **dict(arrays))
+    write_atomic(path, buffer.getvalue())
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -25,10 +25,13 @@ from reidlib.report.claims import claims_table, notes_list
 
 
 class FakeRun:
-    """A run with ranks per evaluation."""
+    """A run with ranks per evaluation; `stored`: the scores of its queries, by metric."""
 
-    def __init__(self, **ranks: Sequence[int]) -> None:
+    def __init__(
+        self, stored: dict[str, Sequence[float]] | None = None, **ranks: Sequence[int]
+    ) -> None:
         self.key = "fake"
+        self._stored = stored or {}
         self._ranks = {name: np.asarray(r) for name, r in ranks.items()}
         self.metrics = {
             "evaluations": {n: {"Top-1": 100 * (r == 1).mean()} for n, r in self._ranks.items()}
@@ -36,6 +39,9 @@ class FakeRun:
 
     def ranks(self, evaluation: str) -> np.ndarray:
         return self._ranks[evaluation]
+
+    def scores(self, evaluation: str, metric: str) -> np.ndarray | None:
+        return np.asarray(self._stored[metric]) if metric in self._stored else None
 
 
 def hits(share: float, queries: int = 400, seed: int = 0) -> np.ndarray:
@@ -169,9 +175,48 @@ def test_query_scores(metric: str, expected: list[int]) -> None:
     assert query_scores(Measurement(run, "all", metric)).tolist() == expected
 
 
-def test_no_query_scores_for_map_and_missing_runs() -> None:
+def test_no_query_scores_for_map_without_stored_ones_and_missing_runs() -> None:
     assert query_scores(Measurement(FakeRun(all=[1]), "all", "mAP")) is None
     assert query_scores(Measurement(None, "all", "Top-1")) is None
+
+
+def test_stored_scores_come_before_ranks() -> None:
+    run = FakeRun({"mAP": [0.5, np.nan], "Top-1": [0.3, np.nan]}, all=[1, 9])
+    np.testing.assert_equal(query_scores(Measurement(run, "all", "mAP")), [0.5, np.nan])
+    np.testing.assert_equal(query_scores(Measurement(run, "all", "Top-1")), [0.3, np.nan])
+    np.testing.assert_equal(query_scores(Measurement(run, "all", "Top-5")), [1, 0])
+
+
+def test_queries_without_a_match_are_left_out_on_both_sides() -> None:
+    rng = np.random.default_rng(5)
+    higher, lower = rng.random((2, 200))
+    out = np.arange(200) % 10 == 0
+    expected = paired_difference([higher[~out]], [lower[~out]])
+    found = paired_difference([np.where(out, np.nan, higher)], [np.where(out, np.nan, lower)])
+    assert found == expected and found.queries == 180
+    alone = paired_difference([np.where(out, np.nan, higher)], 40.0)
+    assert alone.value == pytest.approx(100 * higher[~out].mean() - 40)
+    with pytest.raises(DataError, match="180 and 200 queries have a correct image"):
+        paired_difference([np.where(out, np.nan, higher)], [lower])
+    with pytest.raises(DataError, match="at least one"):
+        paired_difference([np.full(3, np.nan)], [np.full(3, np.nan)])
+
+
+def test_seeds_on_test_splits_of_different_sizes() -> None:
+    """Each seed's queries are drawn for themselves; every seed has the same weight."""
+    rng = np.random.default_rng(6)
+    sizes = (100, 400)
+    higher, lower = ([rng.random(n) for n in sizes] for _ in range(2))
+    found = paired_difference(higher, lower, resamples=8000)
+    differences = [a - b for a, b in zip(higher, lower, strict=True)]
+    assert found.value == pytest.approx(50 * sum(d.mean() for d in differences))
+    assert (found.seeds, found.queries) == (2, 100)
+    means = []
+    for drawn in rng.integers(0, 2, (8000, 2)):
+        of_seed = [rng.choice(d, len(d)).mean() for d in differences]
+        means.append(np.mean([of_seed[s] for s in drawn]))
+    expected = 100 * np.quantile(means, [0.025, 0.975])
+    np.testing.assert_allclose([found.low, found.high], expected, atol=0.6)
 
 
 # ------------------------------------------------------------------ verdicts
@@ -274,8 +319,22 @@ def test_cited_numbers_count_on_real_data_only(tables: dict) -> None:
 def test_metrics_without_values_per_query_are_refused(tables: dict) -> None:
     run = FakeRun(all=hits(0.5))
     measure = lambda *_: [Measurement(run, "all", "mAP")]  # noqa: E731
-    with pytest.raises(DataError, match="Top-k"):
+    with pytest.raises(DataError, match="holds no value per query"):
         judge([claim(MAX, AVG)], tables, measure, synthetic=True)
+
+
+def test_map_is_judged_by_stored_scores(tables: dict) -> None:
+    rng = np.random.default_rng(7)
+    low = rng.random(300) / 2
+    scores = {AVG: low, MAX: np.minimum(low + 0.2 * rng.random(300), 1)}
+    runs = {
+        row: FakeRun({"mAP": np.append(values, np.nan)}, all=hits(0.5, 301))
+        for row, values in scores.items()
+    }
+    measure = lambda t, row, c: [Measurement(runs[row], "all", "mAP")]  # noqa: E731
+    (result,) = judge([claim(MAX, AVG)], tables, measure, synthetic=True)
+    assert result.verdict == "reproduced" and result.queries == 300
+    assert result.difference == pytest.approx(100 * (scores[MAX] - scores[AVG]).mean())
 
 
 # ------------------------------------------------------------------ claims.toml

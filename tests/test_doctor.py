@@ -34,7 +34,7 @@ def test_found_dataset_comes_with_its_counts(tiny_world: Path) -> None:
 
 
 def test_missing_and_rendered_datasets(tiny_world: Path, tmp_path: Path) -> None:
-    shutil.copytree(tiny_world, tmp_path / "synthetic" / "demo")
+    shutil.copytree(tiny_world, tmp_path / "synthetic" / "demo" / "cuhk-pedes-seed0")
     real, rendered = cuhk_pedes(tmp_path)
     assert real["state"] == "missing" and "data/README.md" in real["detail"]
     assert rendered["state"] == "ok" and rendered["path"].startswith(str(tmp_path / "synthetic"))

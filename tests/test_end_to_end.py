@@ -1,4 +1,4 @@
-"""The whole path, by the real commands, in the smoke profile: data, 74 trainings, reports."""
+"""The whole path, by the real commands, in the smoke profile: data, all trainings, reports."""
 
 import json
 import os
@@ -10,14 +10,15 @@ import nbformat
 import pandas as pd
 import pytest
 
-from reidlib.papers import get_paper
+from reidlib.papers import PAPERS, get_paper
 from reidlib.papers.tables import LONG_COLUMNS
 from reidlib.run_all import write_reports
 from reidlib.session import Session
 
 ROOT = Path(__file__).resolve().parents[1]
 ENV = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-MEASURED = (1, 2, 3, 5, 6, 7)  # Table 4 is not part of the suite yet
+# Table 4 of IMG-Net needs methods that are not part of the suite yet; Table 1 of GLA is settings.
+MEASURED = {"imgnet": (1, 2, 3, 5, 6, 7), "ssan": (1, 2, 3, 4, 5), "gla": (2, 3, 4, 5, 6)}
 
 
 @pytest.fixture(scope="module")
@@ -38,14 +39,18 @@ def results(tmp_path_factory):
     return Path(folder)
 
 
-def test_every_own_row_is_measured(results):
-    for number in MEASURED:
-        frame = pd.read_csv(results / "smoke" / "imgnet" / f"table_{number}.csv")
+@pytest.mark.parametrize("paper", PAPERS)
+def test_every_own_row_is_measured(results, paper):
+    for number in MEASURED[paper]:
+        frame = pd.read_csv(results / "smoke" / paper / f"table_{number}.csv")
         assert tuple(frame.columns) == LONG_COLUMNS
         own = frame[frame["origin"] == "own"]
-        assert len(own) and (own["status"] == "measured").all()
+        assert len(own) and (own["status"] == "measured").all(), (paper, number)
         assert own["measured"].between(0, 100).all()
         assert (frame[frame["origin"] == "cited"]["status"] == "cited").all()
+
+
+def test_rows_that_are_not_part_of_the_suite_are_not_run(results):
     table_4 = pd.read_csv(results / "smoke" / "imgnet" / "table_4.csv")
     assert set(table_4[table_4["origin"] == "own"]["status"]) == {"not_run"}
 
@@ -54,29 +59,36 @@ def test_summary_follows_the_contract(results):
     summary = json.loads((results / "smoke" / "summary.json").read_text())
     assert summary["profile"] == "smoke" and summary["data"] == "synthetic"
     assert {"device", "versions", "git", "wall_s", "papers"} <= set(summary)
-    paper = summary["papers"]["imgnet"]
-    assert paper["status"] == "ok" and paper["wall_s"] > 0
-    assert paper["tables"]["1"] == {"own": 30, "measured": 30, "cited": 0}
-    assert paper["tables"]["7"] == {"own": 2, "measured": 2, "cited": 13}
+    assert tuple(summary["papers"]) == PAPERS
+    tables = {name: entry["tables"] for name, entry in summary["papers"].items()}
+    assert tables["imgnet"]["1"] == {"own": 30, "measured": 30, "cited": 0}
+    assert tables["imgnet"]["7"] == {"own": 2, "measured": 2, "cited": 13}
+    assert tables["ssan"]["3"] == {"own": 4, "measured": 4, "cited": 13}
+    assert tables["ssan"]["5"] == {"own": 3, "measured": 3, "cited": 5}
+    assert tables["gla"]["2"] == {"own": 6, "measured": 6, "cited": 0}
+    assert tables["gla"]["6"] == {"own": 2, "measured": 2, "cited": 16}
     keys = {"id", "table", "says", "verdict", "difference", "ci_low", "ci_high"}
-    assert all(set(claim) == keys for claim in paper["claims"])
-    judged = [c for c in paper["claims"] if c["verdict"] != "not_run"]
-    assert len(judged) >= 30
-    assert all(c["ci_low"] <= c["difference"] <= c["ci_high"] for c in judged)
+    for entry in summary["papers"].values():
+        assert entry["status"] == "ok" and entry["wall_s"] > 0
+        assert all(set(claim) == keys for claim in entry["claims"])
+        judged = [c for c in entry["claims"] if c["verdict"] != "not_run"]
+        assert len(judged) >= 20
+        assert all(c["ci_low"] <= c["difference"] <= c["ci_high"] for c in judged)
 
 
-def test_reports_are_whole_and_offline(results):
+@pytest.mark.parametrize("paper", PAPERS)
+def test_reports_are_whole_and_offline(results, paper):
     folder = results / "smoke"
     index = (folder / "index.html").read_text()
-    page = (folder / "imgnet.html").read_text()
-    assert 'href="imgnet.html"' in index and "What was not reproduced" in index
+    page = (folder / f"{paper}.html").read_text()
+    assert f'href="{paper}.html"' in index and "What was not reproduced" in index
     for text in (index, page):
         assert "Synthetic data" in text
         assert "http://" not in text.replace("http://www.w3.org", "") and "<script" not in text
     for heading in ("The data", "The model", "Training", "The paper", "claims", "leaves open"):
         assert heading in page
     assert "<math" in page and page.count("<img") >= 8
-    executed = nbformat.read(folder / "imgnet.ipynb", as_version=4)
+    executed = nbformat.read(folder / f"{paper}.ipynb", as_version=4)
     statuses = {c.metadata.papermill.status for c in executed.cells if c.cell_type == "code"}
     assert statuses == {"completed"}
 
@@ -84,10 +96,10 @@ def test_reports_are_whole_and_offline(results):
 def test_rendering_again_trains_nothing(results):
     runs = results / "smoke" / "runs"
     before = {p: p.stat().st_mtime_ns for p in runs.glob("*/metrics.json")}
-    assert len(before) >= 74
+    assert len(before) >= 74 + 29 + 27
     done = subprocess.run(
         [sys.executable, "-m", "reidlib", "report", "--profile", "smoke", "--results", results],
-        env=ENV, capture_output=True, text=True, timeout=300,
+        env=ENV, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert {p: p.stat().st_mtime_ns for p in runs.glob("*/metrics.json")} == before

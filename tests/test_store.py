@@ -19,7 +19,7 @@ from reidlib.store import Run, Store, damage, write_history
 KEY = "0123456789abcdef"
 
 
-def finish(store: Store, key: str = KEY) -> Run:
+def finish(store: Store, key: str = KEY, scores: dict | None = None) -> Run:
     folder = store.folder(key)
     write_json(folder / "experiment.json", {"name": "toy"})
     write_history(folder / "history.jsonl", [{"epoch": 0, "loss": 1.5}])
@@ -30,6 +30,7 @@ def finish(store: Store, key: str = KEY) -> Run:
         ranks={"GS": np.array([1, 3, 2], np.int32)},
         provenance={"device": "cpu"},
         metrics={"evaluations": {"GS": {"Top-1": 33.3}}},
+        scores=scores,
     )
 
 
@@ -46,6 +47,36 @@ def test_round_trip(tmp_path):
     assert not (run.folder / "checkpoint.pt").exists()
     with pytest.raises(StoreError, match="no evaluation 'LS'; it holds GS"):
         run.ranks("LS")
+    assert run.scores("GS", "Top-1") is None
+    assert not (run.folder / "scores.npz").exists()
+
+
+SCORES = {"single query": {"mAP (trapezoid)": np.array([0.25, np.nan, 1.0])}}
+
+
+def test_scores_of_queries_round_trip(tmp_path):
+    store = Store(tmp_path)
+    finish(store, scores=SCORES)
+    run = store.load(KEY)
+    found = run.scores("single query", "mAP (trapezoid)")
+    np.testing.assert_array_equal(found, [0.25, np.nan, 1.0])
+    assert found.dtype == np.float64
+    assert run.scores("single query", "mAP (step)") is None
+    assert run.ranks("GS").tolist() == [1, 3, 2]
+
+
+@pytest.mark.parametrize("how", ["truncated", "removed", "same size, other bytes"])
+def test_a_run_with_damaged_scores_is_not_taken_for_finished(tmp_path, how):
+    store = Store(tmp_path)
+    path = finish(store, scores=SCORES).folder / "scores.npz"
+    if how == "removed":
+        path.unlink()
+    elif how == "truncated":
+        path.write_bytes(path.read_bytes()[:-3])
+    else:
+        path.write_bytes(b"\xff" * path.stat().st_size)
+    assert store.load(KEY) is None
+    assert damage(Run(KEY, store.folder(KEY)))
 
 
 # Weights are opened only by those who use them, so of these only the size is checked.
@@ -171,4 +202,4 @@ def test_keys_depend_on_everything_but_the_name():
 def test_keys_are_the_same_on_every_machine():
     """A fixed value: results that were stored by another version are found again."""
     assert json.dumps(experiment().settings())  # plain data
-    assert experiment().key("f") == "d5a0f46ce2397e48"
+    assert experiment().key("f") == "fd227cd60aab4ff5"

@@ -37,6 +37,9 @@ class FakeRun:
     def ranks(self, evaluation: str) -> np.ndarray:
         return self._ranks[evaluation]
 
+    def scores(self, evaluation: str, metric: str) -> None:
+        return None
+
 
 def fake_measure(
     seeds: int = 1, missing: Sequence[str] = (), failed: Sequence[str] = (), queries: int = 200

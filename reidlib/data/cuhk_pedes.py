@@ -23,11 +23,13 @@ __all__ = [
     "EXPECTED",
     "FORMAT",
     "NAME",
+    "TRANSFER",
     "count",
     "domain",
     "expected_counts",
     "load",
     "summary",
+    "transfer",
 ]
 
 NAME = "cuhk-pedes"
@@ -73,6 +75,8 @@ DOMAINS = {
     "cuhk-pedes-viper": ("cam_a", "cam_b"),
     "cuhk-pedes-cuhk01": ("CUHK01",),
 }
+SOURCE = "cuhk-pedes-ssm"
+TRANSFER = "cuhk-pedes-ssm-to-others"  # trained on SSM, tested on each of the other four
 
 
 def load(root: Path, check_files: bool = True) -> Dataset:
@@ -143,4 +147,28 @@ def domain(dataset: Dataset, name: str, needed: Sequence[str] = ("train", "test"
         splits=splits,
         fingerprint=hashlib.sha256(described.encode()).hexdigest(),
         notes=(*dataset.notes, f"{name}: the images in {where}, official split within the domain"),
+    )
+
+
+def transfer(dataset: Dataset) -> Dataset:
+    """SSM's training split, and a test split for each of the other four domains.
+
+    The test splits are called as their domains ("cuhk-pedes-market"); see `domain` for the rule
+    and for errors.
+    """
+    source = domain(dataset, SOURCE, needed=("train",))
+    splits = {"train": source.splits["train"]}
+    notes = list(source.notes)
+    for name in DOMAINS:
+        if name != SOURCE:
+            target = domain(dataset, name, needed=("test",))
+            splits[name] = target.splits["test"]
+            notes.append(target.notes[-1])
+    described = f"{dataset.fingerprint} {TRANSFER}"
+    return replace(
+        dataset,
+        name=TRANSFER,
+        splits=splits,
+        fingerprint=hashlib.sha256(described.encode()).hexdigest(),
+        notes=tuple(notes),
     )

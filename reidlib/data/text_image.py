@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +15,8 @@ from torch import Tensor
 
 from reidlib.data.dataset import Dataset, captions_frame
 from reidlib.data.encode import EncodedText, encode_captions
-from reidlib.data.images import DeviceImages, image_cache
+from reidlib.data.images import DeviceImages, draw, image_cache
+from reidlib.data.masks import DeviceMasks, mask_cache, mask_paths
 from reidlib.data.tagger import Tagger, load_tagger
 from reidlib.data.text import Vocabulary
 from reidlib.files import locked, write_atomic
@@ -34,6 +35,7 @@ class TextImageSplit:
     labels: Tensor  # int64 (captions,): identity of the caption, 0-based
     images: DeviceImages
     text: EncodedText
+    masks: DeviceMasks | None = None  # of the body parts, where they were asked for
 
     @property
     def caption_pids(self) -> np.ndarray:
@@ -46,14 +48,19 @@ class TextImageSplit:
 
 @dataclass(frozen=True)
 class TextImageData:
-    """Training and test split of a dataset with the vocabulary of the training split."""
+    """Training and test splits of a dataset with the vocabulary of the training split."""
 
     dataset: Dataset
     vocabulary: Vocabulary
     train: TextImageSplit
-    test: TextImageSplit
+    tests: dict[str, TextImageSplit]  # by name; more than "test" alone where domains are compared
     ids: int  # identities in the training split
     tagger: str  # the part-of-speech tagger that found the noun phrases
+
+    @property
+    def test(self) -> TextImageSplit:
+        """The test split, the first one of several."""
+        return next(iter(self.tests.values()))
 
 
 class Text(NamedTuple):
@@ -74,6 +81,8 @@ class Batch:
     image_ids: Tensor  # int64 (B,): captions of one image share it
     labels: Tensor  # int64 (B,)
     text: Text
+    weak: Text | None = None  # captions of other images of the same people
+    masks: Tensor | None = None  # uint8 (B, h, w): parts of the body, 0 = background
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -86,34 +95,46 @@ def prepare(
     cache_dir: Path,
     device: str,
     max_tokens: int = 100,
+    kinds: Sequence[str] = ("np",),
+    masks: bool = False,
 ) -> TextImageData:
     """Decode, encode and move a dataset to `device`; what takes long is cached in `cache_dir`.
 
-    Raises `DataError` for images that cannot be read (names the file).
+    Every split but `train` and `val` is a test split. kinds: of the phrases, see
+    `reidlib.data.phrases`. masks: read those of the training images, too.
+
+    Raises `DataError` for images that cannot be read, and for masks that are not there (names the
+    file).
     """
+    jobs = os.cpu_count() or 1
+    part_paths = mask_paths(dataset, "train") if masks else None  # fails before anything is done
     tagger = load_tagger()
     train_captions = [c for row in dataset.splits["train"]["captions"] for c in row]
     vocabulary = Vocabulary.build(train_captions)
     splits = {}
-    for name in ("train", "test"):
-        frame = dataset.splits[name]
+    for name, frame in dataset.splits.items():
+        if name == "val":
+            continue
         captions = captions_frame(frame)
-        pixels = image_cache(
-            dataset.image_paths(name), image_size, cache_dir, jobs=os.cpu_count() or 1
-        )
+        texts = captions["caption"].tolist()
+        pixels = image_cache(dataset.image_paths(name), image_size, cache_dir, jobs=jobs)
+        parts = None
+        if part_paths is not None and name == "train":
+            parts = DeviceMasks(mask_cache(part_paths, image_size, cache_dir, jobs=jobs), device)
         splits[name] = TextImageSplit(
             frame=frame,
-            captions=captions["caption"].tolist(),
+            captions=texts,
             image_of=torch.tensor(captions["image"].to_numpy(np.int64)),
             labels=torch.tensor(captions["label"].to_numpy(np.int64)),
             images=DeviceImages(pixels, device),
-            text=_encode(captions["caption"].tolist(), vocabulary, tagger, max_tokens, cache_dir),
+            text=encoded(texts, vocabulary, tagger, max_tokens, cache_dir, kinds),
+            masks=parts,
         )
     return TextImageData(
         dataset=dataset,
         vocabulary=vocabulary,
-        train=splits["train"],
-        test=splits["test"],
+        train=splits.pop("train"),
+        tests=splits,
         ids=dataset.splits["train"]["label"].nunique(),
         tagger=tagger.name,
     )
@@ -127,18 +148,47 @@ def shuffled_batches(
     flip: bool,
     crop_pad: int,
     device: str,
+    weak: Callable[[Tensor, torch.Generator], Tensor] | None = None,
 ) -> Iterator[Batch]:
-    """One epoch of image-caption pairs in random order; the last incomplete batch is dropped."""
+    """One epoch of image-caption pairs in random order; the last incomplete batch is dropped.
+
+    weak: given captions int64 (B,) and the generator, chooses one to go along with each.
+    """
     order = torch.randperm(len(split.labels), generator=generator)
     for start in range(0, len(order) - batch_size + 1, batch_size):
         captions = order[start : start + batch_size]
-        image_ids = split.image_of[captions]
-        yield Batch(
-            images=split.images.batch(image_ids, flip=flip, crop_pad=crop_pad, generator=generator),
-            image_ids=image_ids.to(device),
-            labels=split.labels[captions].to(device),
-            text=text_of(split, captions),
+        yield pairs(
+            split,
+            captions,
+            generator,
+            flip=flip,
+            crop_pad=crop_pad,
+            device=device,
+            weak=None if weak is None else weak(captions, generator),
         )
+
+
+def pairs(
+    split: TextImageSplit,
+    captions: Tensor,
+    generator: torch.Generator,
+    *,
+    flip: bool,
+    crop_pad: int,
+    device: str,
+    weak: Tensor | None = None,
+) -> Batch:
+    """The captions at int64 (B,) positions, each with its image; those at `weak` go along."""
+    image_ids = split.image_of[captions]
+    chance = draw(len(captions), flip, crop_pad, generator)
+    return Batch(
+        images=split.images.apply(image_ids, *chance, crop_pad),
+        image_ids=image_ids.to(device),
+        labels=split.labels[captions].to(device),
+        text=text_of(split, captions),
+        weak=None if weak is None else text_of(split, weak),
+        masks=None if split.masks is None else split.masks.apply(image_ids, *chance, crop_pad),
+    )
 
 
 def text_of(split: TextImageSplit, captions: Tensor) -> Text:
@@ -152,16 +202,18 @@ def to_text(text: EncodedText) -> Text:
     )
 
 
-def _encode(
+def encoded(
     captions: Sequence[str],
     vocabulary: Vocabulary,
     tagger: Tagger,
     max_tokens: int,
     cache_dir: Path,
+    kinds: Sequence[str] = ("np",),
 ) -> EncodedText:
     """`encode_captions`, stored: tagging 68,000 captions takes a minute."""
     digest = hashlib.sha256()
-    for part in (str(_ENCODING_VERSION), tagger.name, str(max_tokens), *vocabulary.words):
+    what = (str(_ENCODING_VERSION), tagger.name, str(max_tokens), "+".join(kinds))
+    for part in (*what, *vocabulary.words):
         digest.update(part.encode() + b"\0")
     for caption in captions:
         digest.update(caption.encode() + b"\0")
@@ -174,7 +226,7 @@ def _encode(
                     **{name: file[name] for name in fields},
                     warnings=tuple(file["warnings"].tolist()),
                 )
-        text = encode_captions(captions, vocabulary, tagger, max_tokens=max_tokens)
+        text = encode_captions(captions, vocabulary, tagger, max_tokens=max_tokens, kinds=kinds)
         buffer = BytesIO()
         arrays = {name: getattr(text, name) for name in fields}
         np.savez(buffer, **arrays, warnings=np.array(text.warnings, dtype=np.str_))

@@ -163,6 +163,20 @@ def imagenet_path(name: str, weights: str = "V1") -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / IMAGENET_FILES[name, weights]
 
 
+def find_imagenet(name: str, weights: str = "V1") -> Path:
+    """`imagenet_path`, if the file is there; raises DataError if it is not."""
+    path = imagenet_path(name, weights)
+    if not path.is_file():
+        prefix = path.stem.rpartition("-")[2]
+        raise DataError(
+            f"ImageNet weights of {name} ({weights}) not found: expected the file {path.name} in "
+            f"{path.parent} (SHA-256 starting with {prefix}). It is torchvision's file of "
+            "that name; put it there under that very name. The environment variable TORCH_HOME "
+            "moves the folder."
+        )
+    return path
+
+
 def load_imagenet(module: nn.Module, name: str, weights: str = "V1", verify: bool = False) -> None:
     """Load torchvision's ImageNet weights from a local file into a full-size backbone.
 
@@ -171,18 +185,11 @@ def load_imagenet(module: nn.Module, name: str, weights: str = "V1", verify: boo
 
     Raises DataError if the file is missing, damaged, or does not fit `module`.
     """
-    path = imagenet_path(name, weights)
-    prefix = path.stem.rpartition("-")[2]
-    if not path.is_file():
-        raise DataError(
-            f"ImageNet weights of {name} ({weights}) not found: expected the file {path.name} in "
-            f"{path.parent} (SHA-256 starting with {prefix}). It is torchvision's file of "
-            "that name; put it there under that very name. The environment variable TORCH_HOME "
-            "moves the folder."
-        )
+    path = find_imagenet(name, weights)
     if verify:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
+        prefix = path.stem.rpartition("-")[2]
         if not digest.startswith(prefix):
             raise DataError(f"{path}: SHA-256 is {digest[:8]}..., expected {prefix}...")
     try:

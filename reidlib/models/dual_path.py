@@ -4,7 +4,8 @@
 Image: ResNet-50, global average, two linear layers of 2,048, each with batch normalization and
 ReLU. Text: a one-dimensional residual CNN over a window of 56 words with convolutions of width 2
 that look back, average over time, one such layer. Both share a classifier. Stage 1 trains with the
-instance (identity) loss and a frozen image CNN, stage 2 adds a ranking loss with margin 1.
+instance (identity) loss alone (the authors freeze the image CNN, which is the training loop's to
+do), stage 2 adds a ranking loss with margin 1.
 
 In training, a caption stands at a random place in the window; in the test, in its middle (the
 authors average all places and the flipped image). Words are not initialized by word2vec, and learn
@@ -21,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reidlib.errors import DataError, UsageError
+from reidlib.errors import DataError
 from reidlib.losses import identity_loss
 from reidlib.models.backbones import backbone, scaled_channels
 from reidlib.models.ssan import cosines
@@ -98,7 +99,7 @@ class DualPath(nn.Module):
 
     def __init__(self, cfg: DualPathConfig) -> None:
         super().__init__()
-        self.cfg, self.stage = cfg, 2
+        self.cfg = cfg
         P = scaled_channels(2048, cfg.width)
         self.backbone = backbone(cfg.backbone, cfg.width, cfg.depths, cfg.last_stride)
         self.image_fc = nn.Sequential(
@@ -115,23 +116,6 @@ class DualPath(nn.Module):
         self.text_fc = nn.Sequential(nn.Linear(P, P, bias=False), nn.BatchNorm1d(P))
         self.W_share = nn.Linear(P, cfg.ids)
 
-    def set_stage(self, stage: int) -> None:
-        """Stage 1 freezes the image CNN, its batch statistics too, and leaves the ranking loss out.
-
-        Call it before the optimizer collects the parameters that require gradients.
-        """
-        if stage not in (1, 2):
-            raise UsageError(f"Dual Path has stages 1 and 2, got {stage}")
-        self.stage = stage
-        self.backbone.requires_grad_(stage == 2)
-        self.train(self.training)
-
-    def train(self, mode: bool = True) -> "DualPath":
-        super().train(mode)
-        if self.stage == 1:
-            self.backbone.eval()
-        return self
-
     def encode_images(self, images: Tensor) -> Codes:
         """Images float (B, 3, h, w), normalized."""
         return Codes(self.image_fc(self.backbone(images).mean((2, 3))))
@@ -146,24 +130,35 @@ class DualPath(nn.Module):
         x = self.text_cnn(self.word_norm(x)).mean(2)
         return Codes(self.text_fc(x))
 
-    def loss(self, images: Codes, texts: Codes, labels: Tensor) -> dict[str, Tensor]:
-        """Weighted losses of B matched pairs; labels int64 (B,). Their sum is to be minimized."""
+    def loss(
+        self, images: Codes, texts: Codes, labels: Tensor, ranking: bool = True
+    ) -> dict[str, Tensor]:
+        """Weighted losses of B matched pairs; labels int64 (B,). Their sum is to be minimized.
+
+        ranking: False in stage 1, where the identity losses stand alone, with weight 1.
+        """
         v, t = F.relu(images.f_g), F.relu(texts.f_g)
-        rank, image, text = self.cfg.weights if self.stage == 2 else (0.0, 1.0, 1.0)
+        rank, image, text = self.cfg.weights if ranking else (0.0, 1.0, 1.0)
         drop = self.cfg.dropout
         terms = {
             "id_v": image * identity_loss(self.W_share(F.dropout(v, drop, self.training)), labels),
             "id_t": text * identity_loss(self.W_share(F.dropout(t, drop, self.training)), labels),
         }
-        if self.stage == 2:
+        if ranking:
             terms["rank"] = rank * random_ranking_loss(cosines(v, t), labels, self.cfg.margin)
         return terms
 
     def forward(
-        self, images: Tensor, tokens: Tensor, lengths: Tensor, labels: Tensor
+        self,
+        images: Tensor,
+        tokens: Tensor,
+        lengths: Tensor,
+        labels: Tensor,
+        ranking: bool = True,
     ) -> dict[str, Tensor]:
         """Losses of one training batch."""
-        return self.loss(self.encode_images(images), self.encode_text(tokens, lengths), labels)
+        texts = self.encode_text(tokens, lengths)
+        return self.loss(self.encode_images(images), texts, labels, ranking)
 
 
 def place_in_window(

@@ -4,9 +4,10 @@ compare it; the base of IMG-Net.
 Global: average of the ResNet-50 map, and last states of a bi-GRU over the sentence, each through a
 linear layer to P = 1,024 dimensions. Parts: 6 horizontal stripes and up to 10 noun phrases of up to
 6 words, each through an MLP. Relation-guided attention weights stripes by their cosine with the
-caption, and phrases by theirs with the image. Stage 1 trains with identity losses and a frozen
-backbone; stage 2 adds the triplet losses of (image, caption), (stripes, caption) and (image,
-phrases). Score: global + half of each of the other two.
+caption, and phrases by theirs with the image. Stage 1 trains with identity losses alone (the
+authors freeze the backbone, which is the training loop's to do); stage 2 adds the triplet losses
+of (image, caption), (stripes, caption) and (image, phrases). Score: global + half of each of the
+other two.
 
 Follows the public, unofficial implementation, but captions get captions as negatives. The paper's
 third step, attention between stripes and phrases, is not part of it, nor of this one.
@@ -21,7 +22,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from reidlib.errors import UsageError
 from reidlib.losses import identity_loss, ranking_loss
 from reidlib.models.backbones import backbone
 from reidlib.models.recurrent import last_states
@@ -76,7 +76,7 @@ class MIA(nn.Module):
 
     def __init__(self, cfg: MIAConfig) -> None:
         super().__init__()
-        self.cfg, self.stage = cfg, 2
+        self.cfg = cfg
         self.backbone = backbone(cfg.backbone, cfg.width, cfg.depths, cfg.last_stride)
         C, P = self.backbone.out_channels, cfg.P
         self.image_fc = nn.Linear(C, P)
@@ -88,23 +88,6 @@ class MIA(nn.Module):
         self.sentence_fc, self.phrase_fc = nn.Linear(2 * P, P), nn.Linear(2 * P, P)
         self.phrase_mlp = _mlp(P, P)
         self.W_id = nn.Linear(P, cfg.ids)
-
-    def set_stage(self, stage: int) -> None:
-        """Stage 1 freezes the backbone, its batch statistics too, and leaves the triplets out.
-
-        Call it before the optimizer collects the parameters that require gradients.
-        """
-        if stage not in (1, 2):
-            raise UsageError(f"MIA has stages 1 and 2, got {stage}")
-        self.stage = stage
-        self.backbone.requires_grad_(stage == 2)
-        self.train(self.training)
-
-    def train(self, mode: bool = True) -> "MIA":
-        super().train(mode)
-        if self.stage == 1:
-            self.backbone.eval()
-        return self
 
     def encode_images(self, images: Tensor) -> ImageCodes:
         """Images float (B, 3, h, w), normalized."""
@@ -139,13 +122,18 @@ class MIA(nn.Module):
         f_p = f.new_zeros(*real.shape, cfg.P).masked_scatter(real[:, :, None], f)
         return TextCodes(self.sentence_fc(h[:B]), f_p, real)
 
-    def loss(self, images: ImageCodes, texts: TextCodes, labels: Tensor) -> dict[str, Tensor]:
-        """Losses of B matched pairs; labels int64 (B,). Their sum is to be minimized."""
+    def loss(
+        self, images: ImageCodes, texts: TextCodes, labels: Tensor, ranking: bool = True
+    ) -> dict[str, Tensor]:
+        """Losses of B matched pairs; labels int64 (B,). Their sum is to be minimized.
+
+        ranking: False in stage 1, which has no triplet losses.
+        """
         terms = {
             "id_v": identity_loss(self.W_id(images.f_g), labels),
             "id_t": identity_loss(self.W_id(texts.f_g), labels),
         }
-        if self.stage == 2:
+        if ranking:
             other = labels[:, None] != labels[None, :]
             stripes = attended(images.f_l, texts.f_g)
             phrases = attended(texts.f_p, images.f_g, texts.real)
@@ -167,10 +155,11 @@ class MIA(nn.Module):
         phrase_lengths: Tensor,
         phrase_offsets: Tensor,
         labels: Tensor,
+        ranking: bool = True,
     ) -> dict[str, Tensor]:
         """Losses of one training batch."""
         texts = self.encode_text(tokens, lengths, phrases, phrase_lengths, phrase_offsets)
-        return self.loss(self.encode_images(images), texts, labels)
+        return self.loss(self.encode_images(images), texts, labels, ranking)
 
 
 def _mlp(inputs: int, outputs: int) -> nn.Sequential:

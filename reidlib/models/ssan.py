@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from reidlib.errors import UsageError
 from reidlib.losses import identity_loss
-from reidlib.models.backbones import backbone
+from reidlib.models.backbones import BACKBONES, backbone
 from reidlib.models.text_encoder import (
     Packed,
     attended_row_maxima,
@@ -59,7 +59,7 @@ class SSANConfig:
 
     ids: int  # Q, people in the training set
     vocabulary: int  # rows of a word embedding (padding and unknown word included)
-    backbone: str = "resnet50"  # "resnet50" | "vgg16"
+    backbone: str = "resnet50"  # "resnet50" | "vgg16" | "vgg16_bn"
     width: float = 1.0  # of the backbone; the LSTM is as wide as the backbone's map
     depths: tuple[int, ...] | None = None  # of the backbone; None = full depth
     last_stride: int = 2  # of ResNet-50's layer4
@@ -82,7 +82,7 @@ class SSANConfig:
 
     def __post_init__(self) -> None:
         choices = {
-            "backbone": ("resnet50", "vgg16"),
+            "backbone": BACKBONES,
             "prl": ("mv-nln", "conv", "none"),
             "reading": ("official", "paper"),
         }

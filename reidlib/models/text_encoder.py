@@ -104,7 +104,7 @@ def word_states(lstm: nn.LSTM, x: Tensor, batch_sizes: Tensor) -> Tensor:
 def row_maxima(e: Tensor, slots: Tensor) -> Tensor:
     """Maximum over each row's words: e (words, C), slots int64 (R, n) of `Packed` -> (R, C)."""
     with torch.no_grad():  # find the words first, so that only the maxima are kept
-        word = slots.gather(1, e[slots].argmax(1))
+        word = slots.gather(1, e[slots].max(1).indices)
     return e.gather(0, word)
 
 
@@ -113,9 +113,9 @@ def attended_row_maxima(e: Tensor, s: Tensor, slots: Tensor) -> Tensor:
 
     e (words, C), s (words, K), slots int64 (R, n) of `Packed` -> (R, K, C).
     """
-    with torch.no_grad():
+    with torch.no_grad():  # (`max` finds them in half the time that `argmax` takes)
         products = e[slots][:, :, None] * s[slots][:, :, :, None]  # (R, n, K, C)
-        word = slots.gather(1, products.argmax(1).flatten(1)).view(len(slots), s.shape[1], -1)
+        word = slots.gather(1, products.max(1).indices.flatten(1)).view(len(slots), s.shape[1], -1)
     R, K, C = word.shape
     e_max = e.gather(0, word.view(R * K, C)).view(R, K, C)
     # Each s is the factor of many maxima: their gradients are not to be summed in half precision.

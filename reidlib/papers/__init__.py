@@ -7,12 +7,13 @@ A paper's package is a module with these names (there is no base class to derive
     TABLES                the numbers of its tables
     experiments(profile_name, seeds) -> list[Experiment]     what the profile trains, in order
     cell(profile_name, table, row, column, seeds) -> Cell | None   which runs measure a table's cell
+    check(experiment, dataset)                               raises what a training would fail of
     train_and_evaluate(experiment, dataset, ...) -> Result   one training and its evaluation
     cost(experiment) -> float                                multiply-adds per training image
 """
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -41,6 +42,9 @@ class Result:
     history: list[dict[str, Any]]  # one record per epoch
     metrics: dict[str, Any]  # "evaluations": {name: {metric: percent}}, "headline", "seconds", …
     notes: dict[str, Any]  # what the record of the run should say besides: tagger, peak memory
+    # Where ranks do not say it all: per evaluation and metric what each query adds to the mean,
+    # float (queries,) in 0..1; NaN for queries without a correct image, which the mean leaves out.
+    scores: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
 
 
 def get_paper(name: str) -> ModuleType:

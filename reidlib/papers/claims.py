@@ -214,8 +214,8 @@ def _scores(side: Side, measurements: Sequence[Measurement]) -> list:
     scores = [query_scores(measurement) for measurement in measurements]
     if any(values is None for values in scores):
         raise DataError(
-            f"table {side.table}, row {side.row}: claims compare Top-k metrics, query by query; "
-            f"column {side.column} has no value per query"
+            f"table {side.table}, row {side.row}: claims compare query by query, and of column "
+            f"{side.column} the run holds no value per query (a Top-k follows from its ranks)"
         )
     return scores
 

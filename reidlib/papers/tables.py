@@ -46,6 +46,8 @@ class RunLike(Protocol):
 
     def ranks(self, evaluation: str) -> np.ndarray: ...
 
+    def scores(self, evaluation: str, metric: str) -> np.ndarray | None: ...
+
 
 @dataclass(frozen=True)
 class Measurement:

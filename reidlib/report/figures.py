@@ -17,7 +17,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
+from reidlib.papers.bootstrap import Difference
 from reidlib.papers.claims import ClaimResult
 from reidlib.report import Html, escape
 
@@ -37,7 +39,7 @@ _STYLE = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
 }
-_BOOKKEEPING = frozenset({"epoch", "stage", "lr", "seconds", "images_per_s"})
+_BOOKKEEPING = frozenset({"epoch", "stage", "lr", "seconds", "images", "images_per_s"})
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **kwargs: Any) -> Any:
@@ -244,8 +246,118 @@ def contact_sheet(
     return figure(fig, alt or f"{len(images)} example images. {caption}", caption)
 
 
-def caption_lengths(lengths: Sequence[int], *, published_mean: float | None = None) -> Html:
-    """Histogram of the number of words per caption."""
+def picture_rows(rows: Mapping[str, Sequence[np.ndarray]], *, caption: str, alt: str = "") -> Html:
+    """Images uint8 (h, w, 3), a line of them per name, which stands at its left."""
+    every = [image for images in rows.values() for image in images]
+    columns = max(len(images) for images in rows.values())
+    fig, axes = _image_grid(len(rows) * columns, columns, every, label_lines=0)
+    for axis in axes.flat:
+        axis.axis("off")
+    for line, (name, images) in zip(axes, rows.items(), strict=True):
+        for axis, image in zip(line, images, strict=False):
+            axis.imshow(image, aspect="auto")
+        line[0].text(
+            -0.12, 0.5, textwrap.fill(name, 12), transform=line[0].transAxes,
+            ha="right", va="center", fontsize=9, parse_math=False,
+        )  # fmt: skip
+    names = ", ".join(f"{name} ({len(images)})" for name, images in rows.items())
+    return figure(fig, alt or f"Rows of example images: {names}.", caption)
+
+
+def word_parts(
+    image: np.ndarray,
+    words: Sequence[str],
+    parts: np.ndarray,
+    *,
+    known: Sequence[bool] | None = None,
+    marked: Sequence[int] = (),
+    caption: str,
+    columns: int = 15,
+) -> Html:
+    """A sentence's words against the horizontal stripes of an image, as a heat map beside it.
+
+    Args:
+        image: uint8 (h, w, 3), drawn at the height of the heat map, so that stripe k and line k
+            are level; repeated where the sentence goes on in another line.
+        words: the sentence.
+        parts: float (words, K) in 0..1, the weight of each word in each stripe from the top;
+            colors have the fixed range 0 to 1, and every number is printed.
+        known: whether each word is in the vocabulary; the others are put in brackets.
+        marked: positions of the words that the figure is about, framed.
+        caption: below the figure.
+        columns: words per line, at most.
+    """
+    count, K = parts.shape
+    if len(words) != count:
+        raise ValueError(f"{len(words)} words and weights for {count}")
+    lines = math.ceil(count / columns)
+    columns = math.ceil(count / lines)  # lines of about the same length
+    known = [True] * count if known is None else known
+    wide, cell = 0.27 * K * image.shape[1] / image.shape[0], 0.53
+    fig, axes = new_figure(
+        max(3.2, 0.5 + wide + cell * columns), (0.27 * K + 0.8) * lines, lines, 2,
+        width_ratios=[wide, max(2.4, cell * columns)],
+    )  # fmt: skip
+    for number, (left, right) in enumerate(axes):
+        start = number * columns
+        shown = range(start, min(start + columns, count))
+        _draw_stripes(left, image, K)
+        block = parts[start : shown.stop]
+        right.imshow(block.T, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        for (x, y), value in np.ndenumerate(block):
+            text = f"{value:.2f}".removeprefix("0")
+            color = "white" if value > 0.55 else "#1e2430"
+            right.text(x, y, text, ha="center", va="center", fontsize=7, color=color)
+        labels = [words[n] if known[n] else f"[{words[n]}]" for n in shown]
+        right.set(xticks=range(len(shown)), yticks=[], xlim=(-0.5, columns - 0.5))
+        right.set_xticklabels(
+            labels, rotation=40, ha="right", rotation_mode="anchor", parse_math=False
+        )
+        right.tick_params(axis="x", labelsize=9, length=0, pad=3)
+        right.grid(False)
+        for spine in right.spines.values():
+            spine.set_visible(False)
+        for x, n in enumerate(shown):
+            if n in marked:
+                right.get_xticklabels()[x].set_fontweight("bold")
+                frame = Rectangle(
+                    (x - 0.5, -0.5), 1, K, fill=False, edgecolor=ORANGE, linewidth=2, clip_on=False
+                )
+                right.add_patch(frame)
+    about = "; ".join(
+        f"{words[n]}: {', '.join(f'{value:.2f}' for value in parts[n])}" for n in sorted(marked)
+    )
+    alt = (
+        f"An image cut into {K} stripes, and for each of the {count} words of “{' '.join(words)}” "
+        f"its weight in every stripe, between {parts.min():.2f} and {parts.max():.2f}."
+        + (f" From the top: {about}." if about else "")
+    )
+    note = caption
+    if not all(known):
+        note += " Words in brackets are not in the vocabulary."
+    return figure(fig, alt, note)
+
+
+def _draw_stripes(axis: Any, image: np.ndarray, K: int) -> None:
+    """An image with the lines between its K horizontal stripes, numbered from the top."""
+    height = image.shape[0]
+    axis.imshow(image, aspect="auto")
+    for k in range(1, K):
+        for color, width in (("black", 1.8), ("white", 0.9)):
+            axis.axhline(k * height / K - 0.5, color=color, linewidth=width)
+    middles = [(k + 0.5) * height / K - 0.5 for k in range(K)]
+    axis.set(xticks=[], yticks=middles)
+    axis.set_yticklabels([str(k + 1) for k in range(K)])
+    axis.tick_params(axis="y", length=0, labelsize=8)
+    axis.grid(False)
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+
+
+def caption_lengths(
+    lengths: Sequence[int], *, published_mean: float | None = None, of: str = ""
+) -> Html:
+    """Histogram of the number of words per caption; of: what they are captions of."""
     values = np.asarray(lengths)
     fig, axes = new_figure(7, 3)
     axis = axes[0, 0]
@@ -256,8 +368,9 @@ def caption_lengths(lengths: Sequence[int], *, published_mean: float | None = No
         axis.axvline(published_mean, color=ORANGE, linestyle="--", label=label)
     axis.set(xlabel="words per caption", ylabel="captions")
     axis.legend()
+    which = f"{of}: histogram" if of else "Histogram"
     alt = (
-        f"Histogram of words per caption: {len(values):,} captions, from {values.min()} to "
+        f"{which} of words per caption: {len(values):,} captions, from {values.min()} to "
         f"{values.max()} words, mean {values.mean():.1f}, median {np.median(values):g}."
     )
     return figure(fig, alt, alt)
@@ -317,6 +430,55 @@ def sweep(
     if synthetic:
         note += " Synthetic data: compare the shapes, not the levels; the panels differ in scale."
     return figure(fig, alt, note)
+
+
+def against_reference(
+    x: Sequence[str],
+    scores: Mapping[str, Sequence[float | None]],
+    reference: Mapping[str, float | None],
+    differences: Mapping[str, Sequence[Difference | None]],
+    *,
+    xlabel: str,
+    name: str,
+    ylabel: str = "Top-1 (%)",
+    caption: str = "",
+) -> Html:
+    """Settings of something beside the reference, a line called `name`; a panel per dataset.
+
+    Args:
+        x: the settings.
+        scores: per dataset one score per setting; None where there is none.
+        reference: per dataset the score to compare with.
+        differences: reference minus score. Its interval is the bar at the setting, moved so that
+            it crosses the line where the difference may be zero.
+    """
+    fig, axes = new_figure(9, 3.3, 1, len(scores))
+    places, told = np.arange(len(x)), []
+    for axis, (title, values) in zip(axes[0], scores.items(), strict=True):
+        y, level = _floats(values), reference[title]
+        axis.set(xlabel=xlabel, ylabel=ylabel, title=title, xlim=(-0.5, len(x) - 0.5))
+        axis.set_xticks(places, x)
+        if level is None and not np.isfinite(y).any():
+            axis.text(0.5, 0.5, "not run", transform=axis.transAxes, ha="center", color=GRAY)
+            axis.set_yticks([])
+            told.append(f"{title}: not run")
+            continue
+        if level is not None:
+            axis.axhline(level, color=ORANGE, linestyle="--", label=f"{name}: {level:.2f}")
+        bars = [
+            (0, 0) if d is None else (d.high - d.value, d.value - d.low) for d in differences[title]
+        ]
+        axis.errorbar(
+            places, y, yerr=np.array(bars).T, fmt="o", color=BLUE, capsize=4, label=xlabel
+        )
+        axis.legend(loc="best", frameon=True, framealpha=0.8, edgecolor="none")
+        each = [f"{value:.2f} at {at}" for at, value in zip(x, y, strict=True) if value == value]
+        told.append(
+            f"{title}: {', '.join(each) or 'no setting run'}; {name} "
+            + ("not run" if level is None else f"{level:.2f}")
+        )
+    alt = f"{ylabel} against {xlabel}. " + ". ".join(told) + "."
+    return figure(fig, alt, caption or alt)
 
 
 def _floats(values: Sequence[float | None]) -> np.ndarray:

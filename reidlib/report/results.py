@@ -1,9 +1,12 @@
 """What a paper's runs come to: its tables filled in, its claims judged."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from reidlib.errors import DataError
+from reidlib.experiment import Experiment
 from reidlib.papers import Cell, get_paper
 from reidlib.papers.claims import ClaimResult, judge, load_claims
 from reidlib.papers.tables import (
@@ -38,6 +41,17 @@ def measure_from_store(session: Session, paper: str) -> Measure:
     """The function that table code asks for a cell's measurements, one per seed."""
     module = get_paper(paper)
     loaded: dict[str, Run | None] = {}
+    absent: set[str] = set()  # datasets
+
+    def key_if_there(experiment: Experiment) -> str:
+        """The run's key; "" if its data is not there."""
+        if experiment.dataset in absent:
+            return ""
+        try:
+            return key_of(session, experiment)
+        except DataError:
+            absent.add(experiment.dataset)
+            return ""
 
     def run_of(key: str) -> Run | None:
         if key not in loaded:
@@ -50,9 +64,9 @@ def measure_from_store(session: Session, paper: str) -> Measure:
             return None
         measurements = []
         for experiment in cell.experiments:
-            key = key_of(session, experiment)
-            run = run_of(key)
-            failed = run is None and failure(session, key) != ""
+            key = key_if_there(experiment)
+            run = run_of(key) if key else None
+            failed = key != "" and run is None and failure(session, key) != ""
             measurements.append(Measurement(run, cell.evaluation, cell.metric, failed))
         return measurements
 
@@ -63,7 +77,13 @@ def is_synthetic(session: Session, paper: str) -> bool:
     """Whether any of the paper's datasets is generated; the datasets themselves say so."""
     experiments = get_paper(paper).experiments(session.profile_name, 1)
     names = dict.fromkeys(experiment.dataset for experiment in experiments)
-    return any(session.dataset(name).synthetic is not None for name in names)
+    if session.data is None:
+        return True
+    for name in names:
+        with contextlib.suppress(DataError):  # of several datasets, some may not be there
+            if session.dataset(name).synthetic is not None:
+                return True
+    return False
 
 
 def collect(session: Session, paper: str) -> PaperResults:

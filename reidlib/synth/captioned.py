@@ -4,7 +4,7 @@ A plan lists every image to be; drawing one needs nothing but its line of the pl
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from typing import Any
 import cv2
 
 from reidlib.data.checks import Counts
+from reidlib.data.masks import FOLDER as MASKS
+from reidlib.data.masks import mask_name
 from reidlib.errors import DataError, UsageError
 from reidlib.synth.dice import Dice
 from reidlib.synth.identity import make_identity
@@ -25,8 +27,12 @@ MSMT17_CAMERAS = 15
 
 _JPEG_QUALITY = 92
 _PNG_COMPRESSION = 1  # images are written once and read once: speed counts
+# Masks are a few areas of one value: run lengths are the fastest way and the smallest.
+_MASK_OPTIONS = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY,
+                 cv2.IMWRITE_PNG_STRATEGY_RLE)  # fmt: skip
 # Upper estimates, to compare with the free disk space before starting.
 _BYTES_PER_PIXEL = {".png": 2.2, ".jpg": 0.7}
+_BYTES_PER_MASK_PIXEL = 0.2
 _NATIVE_PIXELS = {
     "cuhk03": 27_000,
     "market": 8_200,
@@ -35,7 +41,7 @@ _NATIVE_PIXELS = {
     "sysu": 38_000,
     "msmt": 33_000,
 }
-_BYTES_PER_ENTRY = 5_000  # annotation, and the file system's share per file
+_BYTES_PER_ENTRY = 9_000  # annotation, and the file system's share of image and mask
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,8 @@ def bytes_needed(images: Sequence[PlannedImage], size: tuple[int, int] | None) -
     total = 0.0
     for image in images:
         pixels = _NATIVE_PIXELS[image.family] if size is None else size[0] * size[1]
-        total += pixels * _BYTES_PER_PIXEL[Path(image.path).suffix] + _BYTES_PER_ENTRY
+        per_pixel = _BYTES_PER_PIXEL[Path(image.path).suffix] + _BYTES_PER_MASK_PIXEL
+        total += pixels * per_pixel + _BYTES_PER_ENTRY
     return int(total)
 
 
@@ -113,11 +120,20 @@ def choose(dice: Dice, total: int, number: int) -> list[int]:
     return sorted(range(total), key=keys.__getitem__)[:number]
 
 
+def make_folders(folder: Path, names: Iterable[str]) -> None:
+    """Make folders for images and masks; `names` are relative to `folder`/imgs."""
+    for name in names:
+        for kind in ("imgs", MASKS):
+            (folder / kind / name).mkdir(parents=True, exist_ok=True)
+
+
 def draw(
     folder: Path, seed: int, size: tuple[int, int] | None, part: Sequence[PlannedImage]
 ) -> Iterator[tuple[PlannedImage, Callable[..., str]]]:
-    """Draw and save some of the planned images below `folder`/imgs, one by one.
+    """Draw and save some of the planned images, one by one.
 
+    The picture goes below `folder`/imgs, its part mask below `folder`/masks (`reidlib.data.masks`
+    says what that is); the folders in them are there.
     Yields each with a function that describes it: called with one of `reidlib.synth.captions`, and
     what that takes besides person, shot and visibility, it returns the text. `size` is
     (height, width), None for sizes typical of the source. What is drawn depends on the arguments
@@ -129,6 +145,7 @@ def draw(
         shot = make_shot(seed, image.person, image.number, image.family, image.camid)
         rendering = render(shot, size)
         _save(folder / "imgs" / image.path, rendering.image, image.gray)
+        _save_mask(folder / MASKS / mask_name(image.path), rendering.mask)
         seen = (identity, shot, rendering.visible)
 
         def describe(style: Callable[..., Any], *further: int, seen: tuple = seen) -> str:
@@ -143,7 +160,15 @@ def _save(path: Path, image: Any, gray: bool) -> None:
         options = [cv2.IMWRITE_PNG_COMPRESSION, _PNG_COMPRESSION]
     else:
         options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-    done, encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, code), options)
+    _encode(path, cv2.cvtColor(image, code), options)
+
+
+def _save_mask(path: Path, mask: Any) -> None:
+    _encode(path, mask, _MASK_OPTIONS)
+
+
+def _encode(path: Path, pixels: Any, options: Sequence[int]) -> None:
+    done, encoded = cv2.imencode(path.suffix, pixels, options)
     if not done:
         raise DataError(f"{path}: this build of OpenCV cannot write {path.suffix} files")
     path.write_bytes(encoded)

@@ -32,7 +32,7 @@ __all__ = [
     "write_part",
 ]
 
-VERSION = 1  # bump when the plan or the file formats change
+VERSION = 2  # bump when the plan or the file formats change
 
 # Identities per source, and the images each identity has there. CUHK-SYSU is last: it has no fixed
 # number and takes what the others leave of a split's images.
@@ -207,9 +207,8 @@ def write_part(
 
 
 def prepare(folder: Path) -> None:
-    """Make the folders that images are written to."""
-    for name in FOLDERS:
-        (folder / "imgs" / name).mkdir(parents=True, exist_ok=True)
+    """Make the folders that images and masks are written to."""
+    captioned.make_folders(folder, FOLDERS)
 
 
 def finish(folder: Path, entries: Sequence[Mapping[str, Any]]) -> None:

@@ -28,7 +28,7 @@ from reidlib.synth.dice import Dice
 
 __all__ = ["FOLDER", "NAME", "VERSION", "bytes_needed", "count", "finish", "plan", "write_part"]
 
-VERSION = 1  # bump when the plan or the file formats change
+VERSION = 2  # bump when the plan or the file formats change
 
 _FEWEST = 2  # images of an identity: one to find the other by
 _MSMT17_TRAIN = 1_041 / 4_101  # identities in MSMT17's folder train
@@ -107,8 +107,7 @@ def write_part(
 
     See `reidlib.synth.captioned.draw` for arguments and errors.
     """
-    for image in part:
-        (folder / "imgs" / image.path).parent.mkdir(exist_ok=True)
+    captioned.make_folders(folder, {str(Path(image.path).parent) for image in part})
     entries = []
     for image, describe in captioned.draw(folder, seed, size, part):
         caption = describe(icfg_caption)
@@ -125,9 +124,8 @@ def write_part(
 
 
 def prepare(folder: Path) -> None:
-    """Make the folders that images are written to."""
-    for name in ("train", "test"):
-        (folder / "imgs" / name).mkdir(parents=True, exist_ok=True)
+    """Make the folders that images and masks are written to."""
+    captioned.make_folders(folder, ("train", "test"))
 
 
 def finish(folder: Path, entries: Sequence[Mapping[str, Any]]) -> None:

@@ -24,7 +24,7 @@ from reidlib.synth.dice import Dice
 
 __all__ = ["FOLDER", "NAME", "VERSION", "bytes_needed", "count", "finish", "plan", "write_part"]
 
-VERSION = 1  # bump when the plan or the file formats change
+VERSION = 2  # bump when the plan or the file formats change
 
 _IDS = sum(counts.ids for counts in EXPECTED.values())
 _STEP = 1_013  # without a divisor in common with _IDS: every person of MSMT17 has one id here
@@ -86,8 +86,8 @@ def write_part(
 
 
 def prepare(folder: Path) -> None:
-    """Make the folder that images are written to."""
-    (folder / "imgs").mkdir(parents=True, exist_ok=True)
+    """Make the folders that images and masks are written to."""
+    captioned.make_folders(folder, (".",))
 
 
 def finish(folder: Path, entries: Sequence[Mapping[str, Any]]) -> None:

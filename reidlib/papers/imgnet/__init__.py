@@ -8,20 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save as save_safetensors
 
 from reidlib.data.dataset import Dataset
 from reidlib.data.text_image import (
     Batch,
     TextImageData,
     TextImageSplit,
-    prepare,
     shuffled_batches,
-    text_of,
 )
 from reidlib.evaluate import top_k
 from reidlib.experiment import Experiment, Stage, Training
-from reidlib.models.backbones import backbone, load_imagenet
+from reidlib.models.backbones import find_imagenet, load_imagenet
 from reidlib.models.imgnet import (
     ImageCodes,
     IMGNet,
@@ -34,6 +31,16 @@ from reidlib.models.imgnet import (
 )
 from reidlib.papers import Cell, Result
 from reidlib.papers.tables import PublishedRow, PublishedTable, load_tables
+from reidlib.papers.training import (
+    backbone_cost,
+    encode_images,
+    load_weights,
+    metrics_of,
+    place,
+    prepared,
+    text_blocks,
+    weights_of,
+)
 from reidlib.train import Compute, fit
 
 TITLE = "IMG-Net"
@@ -252,31 +259,11 @@ def _name(config: IMGNetConfig) -> str:
 
 
 def cost(experiment: Experiment) -> float:
-    """Multiply-adds of the backbone for one training image, forward and backward.
-
-    ResNet-50's count twice: its many thin layers take about twice as long per multiply-add.
-    """
+    """Multiply-adds of the backbone for one training image, forward and backward."""
     config = experiment.model
     depths = tuple(config.depths) if config.depths else None
-    forward = _forward_cost(
-        config.backbone, config.width, depths, config.last_stride, experiment.training.image_size
-    )
-    return forward * (6 if config.backbone == "resnet50" else 3)
-
-
-@lru_cache(maxsize=64)
-def _forward_cost(
-    name: str,
-    width: float,
-    depths: tuple[int, ...] | None,
-    last_stride: int,
-    image_size: tuple[int, int],
-) -> float:
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        backbone(name, width, depths, last_stride)(torch.empty(1, 3, *image_size))
-    return counter.get_total_flops() / 2
+    size = experiment.training.image_size
+    return backbone_cost(config.backbone, config.width, depths, config.last_stride, size)
 
 
 def build(experiment: Experiment, data: TextImageData) -> IMGNet:
@@ -289,31 +276,17 @@ def build(experiment: Experiment, data: TextImageData) -> IMGNet:
     return model
 
 
+def check(experiment: Experiment, dataset: Dataset) -> None:
+    """Raise `DataError` if something that the training needs is not there."""
+    if experiment.training.pretrained:
+        find_imagenet(experiment.model.backbone)
+
+
 def prepare_data(
     experiment: Experiment, dataset: Dataset, cache_dir: Path, device: str
 ) -> TextImageData:
     """The experiment's data, kept for the next run of the same process."""
-    return _prepare(_Hashed(dataset), experiment.training.image_size, cache_dir, device)
-
-
-@dataclass(frozen=True)
-class _Hashed:
-    """A dataset that is equal to another one with the same fingerprint, in the same place."""
-
-    dataset: Dataset
-
-    def __hash__(self) -> int:
-        return hash((self.dataset.fingerprint, self.dataset.root))
-
-    def __eq__(self, other: object) -> bool:
-        return hash(self) == hash(other)
-
-
-@lru_cache(maxsize=2)
-def _prepare(
-    hashed: _Hashed, image_size: tuple[int, int], cache_dir: Path, device: str
-) -> TextImageData:
-    return prepare(hashed.dataset, image_size=image_size, cache_dir=cache_dir, device=device)
+    return prepared(dataset, experiment.training.image_size, cache_dir, device)
 
 
 def train_and_evaluate(
@@ -327,20 +300,16 @@ def train_and_evaluate(
 ) -> Result:
     """Both stages of Section 3.6, then the ranks of the test captions under all similarities."""
     data = prepare_data(experiment, dataset, cache_dir, compute.device)
-    training = experiment.training
-    model = build(experiment, data).to(compute.device)
-    if compute.channels_last:
-        model.backbone.to(memory_format=torch.channels_last)
-    if compute.compile:
-        model.backbone.compile()
+    settings = experiment.training
+    model = place(build(experiment, data), compute)
 
     def batches(generator: torch.Generator):
         return shuffled_batches(
             data.train,
             generator,
-            batch_size=training.batch_size,
-            flip=training.flip,
-            crop_pad=training.crop_pad,
+            batch_size=settings.batch_size,
+            flip=settings.flip,
+            crop_pad=settings.crop_pad,
             device=compute.device,
         )
 
@@ -357,7 +326,7 @@ def train_and_evaluate(
         model,
         batches,
         losses,
-        training,
+        settings,
         seed=experiment.seed,
         compute=compute,
         checkpoint=checkpoint,
@@ -368,50 +337,31 @@ def train_and_evaluate(
     ranks = ranks_of_all_pairs(images, texts, data.test.caption_pids, data.test.image_pids)
     evaluations = {name: top_k(r) for name, r in ranks.items()}
     used = "+".join(n for n in ("GS", "LS", "GP") if getattr(experiment.model, n.lower()))
-    seconds = sum(epoch["seconds"] for epoch in history)
     return Result(
-        weights=save_safetensors(
-            {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
-        ),
+        weights=weights_of(model),
         ranks=ranks,
         history=history,
-        metrics={
-            "evaluations": evaluations,
-            "headline": f"Top-1 {evaluations[used]['Top-1']:.2f} ({used})",
-            "seconds": seconds,
-            "images_per_s": sum(epoch["images"] for epoch in history) / seconds,
-            "evaluation_seconds": time.perf_counter() - started,
-            "final_loss": history[-1]["loss"],
-            "parameters": parameter_counts(model)["total"],
-            "queries": len(data.test.captions),
-            "gallery": len(data.test.frame),
-        },
+        metrics=metrics_of(
+            evaluations,
+            f"Top-1 {evaluations[used]['Top-1']:.2f} ({used})",
+            history,
+            parameters=parameter_counts(model)["total"],
+            queries=len(data.test.captions),
+            gallery=len(data.test.frame),
+            evaluation_started=started,
+        ),
         notes={"tagger": data.tagger, "vocabulary": len(data.vocabulary), "ids": data.ids},
     )
 
 
-@torch.inference_mode()
-def encode(
-    model: IMGNet, split: TextImageSplit, compute: Compute, batch_size: int = 256
-) -> tuple[ImageCodes, TextCodes]:
+def encode(model: IMGNet, split: TextImageSplit, compute: Compute) -> tuple[ImageCodes, TextCodes]:
     """Codes of all images and all captions of a split, in their order."""
-    model.eval()
-    image_codes, text_codes = [], []
-    with torch.autocast(compute.device, torch.bfloat16, enabled=compute.bf16):
-        for rows in torch.arange(len(split.frame)).split(batch_size):
-            pixels = split.images.batch(rows, flip=False, crop_pad=0, generator=None)
-            image_codes.append(model.encode_images(pixels))
-        for rows in torch.arange(len(split.captions)).split(batch_size):
-            text_codes.append(model.encode_text(*text_of(split, rows)))
-    return concatenate_images(image_codes), concatenate_texts(text_codes)
+    images = encode_images(model, split, compute, concatenate_images)
+    texts = [codes for _, codes in text_blocks(model, split, compute, phrases=True)]
+    return images, concatenate_texts(texts)
 
 
 def load_model(experiment: Experiment, data: TextImageData, weights: Path) -> IMGNet:
     """A finished run's model, in evaluation mode, on the CPU."""
-    from safetensors.torch import load_file
-
-    model = build(
-        replace(experiment, training=replace(experiment.training, pretrained=False)), data
-    )
-    model.load_state_dict(load_file(weights))
-    return model.eval()
+    scratch = replace(experiment, training=replace(experiment.training, pretrained=False))
+    return load_weights(build(scratch, data), weights)

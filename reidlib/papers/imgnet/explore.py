@@ -7,11 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reidlib.data.encode import encode_captions
-from reidlib.data.images import read_rgb
-from reidlib.data.tagger import load_tagger
-from reidlib.data.text_image import TextImageData, text_of, to_text
-from reidlib.evaluate import top_matches
+from reidlib.data.text_image import TextImageData, text_of
 from reidlib.experiment import Experiment
 from reidlib.models.imgnet import (
     ImageCodes,
@@ -21,8 +17,8 @@ from reidlib.models.imgnet import (
     fuse,
     similarity_blocks,
 )
-from reidlib.papers.imgnet import cell, encode, load_model, prepare_data
-from reidlib.runner import key_of
+from reidlib.papers import exploring
+from reidlib.papers.imgnet import cell, encode
 from reidlib.session import Session
 from reidlib.train import Compute
 
@@ -50,12 +46,10 @@ def full_experiment(session: Session, backbone: str = "VGG-16") -> Experiment:
 
 def load_trained(session: Session, experiment: Experiment) -> Trained | None:
     """The model of a finished run, on the CPU; None if it has not been trained yet."""
-    run = session.store.load(key_of(session, experiment))
-    if run is None:
+    found = exploring.finished(session, experiment)
+    if found is None:
         return None
-    dataset = session.dataset(experiment.dataset)
-    data = prepare_data(experiment, dataset, session.cache, "cpu")
-    model = load_model(experiment, data, run.folder / "model.safetensors")
+    model, data = found
     return Trained(model, data, *encode(model, data.test, Compute("cpu")))
 
 
@@ -69,38 +63,18 @@ def scores(trained: Trained, texts: TextCodes) -> Tensor:
 
 def search(trained: Trained, sentence: str, k: int = 5) -> tuple[np.ndarray, np.ndarray]:
     """The `k` test images that fit a sentence best: rows of the test split, and their scores."""
-    text = encode_captions([sentence], trained.data.vocabulary, load_tagger())
     with torch.inference_mode():
-        found = scores(trained, trained.model.encode_text(*to_text(text)))
-    rows = top_matches(found, k)[0]
-    return np.asarray(rows), found[0, rows].numpy()
+        texts = trained.model.encode_text(*exploring.as_text(trained.data, sentence))
+        rows, found = exploring.best_matches(scores(trained, texts), k)
+    return rows[0], found[0]
 
 
-def retrievals(
-    trained: Trained, captions: Sequence[int], k: int = 5
-) -> list[tuple[str, np.ndarray, list[bool], np.ndarray]]:
-    """For test captions by number: sentence, rows of the best images, which are right, scores."""
+def retrievals(trained: Trained, captions: Sequence[int], k: int = 5) -> list[exploring.Retrieval]:
+    """What test captions, by their number, find."""
     split = trained.data.test
-    index = torch.as_tensor(list(captions))
     with torch.inference_mode():
-        found = scores(trained, trained.model.encode_text(*text_of(split, index)))
-    best = np.asarray(top_matches(found, k))
-    out = []
-    for n, caption in enumerate(captions):
-        correct = split.image_pids[best[n]] == split.caption_pids[caption]
-        out.append((split.captions[caption], best[n], correct.tolist(), found[n, best[n]].numpy()))
-    return out
-
-
-def spread(number: int, of: int) -> list[int]:
-    """`number` positions spread evenly over `of`: examples chosen by place, not by outcome."""
-    return np.linspace(0, of - 1, min(number, of)).round().astype(int).tolist()
-
-
-def pictures(data: TextImageData, rows: Sequence[int], split: str = "test") -> list[np.ndarray]:
-    """Images of a split as they are on disk, uint8 (h, w, 3)."""
-    paths = getattr(data, split).frame["path"]
-    return [np.asarray(read_rgb(data.dataset.images / paths[int(row)])) for row in rows]
+        texts = trained.model.encode_text(*text_of(split, torch.as_tensor(list(captions))))
+        return exploring.retrievals(split, captions, scores(trained, texts), k)
 
 
 def attention(trained: Trained, rows: Sequence[int]) -> np.ndarray:
