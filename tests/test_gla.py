@@ -16,6 +16,7 @@ from reidlib.models.gla import (
     METHODS,
     GLAConfig,
     bidirectional_ranking,
+    length_groups,
     parameter_counts,
     phrase_heat_maps,
     phrase_owner,
@@ -508,3 +509,30 @@ def test_gpu_equals_cpu():
     with torch.autocast("cuda", torch.bfloat16):
         sum(model.train().losses(**batch(device="cuda")).values()).backward()
     assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    "lengths", [[3], [4, 4, 4], [2, 19, 3, 2, 1, 2, 18], [1, 50], list(range(30, 0, -1))]
+)
+def test_groups_of_rows_read_the_least_padding(lengths):
+    groups = length_groups(torch.tensor(lengths))
+    assert sorted(torch.cat([rows for rows, _ in groups]).tolist()) == list(range(len(lengths)))
+    for rows, ends in groups:
+        assert ends.tolist() == [lengths[row] for row in rows]
+    read = sum(len(ends) * int(ends.max()) for _, ends in groups)
+    ordered = sorted(lengths)
+    cuts = [k * ordered[k - 1] + (len(ordered) - k) * ordered[-1] for k in range(len(ordered))]
+    assert read == min(cuts)
+
+
+def test_neither_grouping_nor_padding_changes_what_is_read():
+    model = small().eval()
+    lengths = torch.tensor([2, 9, 1, 3, 8, 2])
+    tokens = torch.randint(1, 30, (6, 12), generator=torch.Generator().manual_seed(0))
+    tokens = tokens.masked_fill(torch.arange(12) >= lengths[:, None], 0)
+    together = model.encode_descriptions(tokens, lengths)
+    nll = model.phrase_nll(torch.ones(6, NARROW.d), tokens, lengths)
+    for row, length in enumerate(lengths):
+        alone = tokens[row : row + 1, :length], lengths[row : row + 1]
+        torch.testing.assert_close(model.encode_descriptions(*alone)[0], together[row])
+        torch.testing.assert_close(model.phrase_nll(torch.ones(1, NARROW.d), *alone)[0], nll[row])

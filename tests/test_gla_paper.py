@@ -148,7 +148,7 @@ def test_tuples_of_market(world: Path, tmp_path: Path) -> None:
     of_image = np.repeat(dataset.splits["train"]["pid"].to_numpy(), np.diff(offsets))
     joined = join_captions(dataset).captions
     assert data.captions == joined["caption"].tolist()
-    np.searching.assert_array_equal(of_image, joined["pid"].to_numpy()[captions])
+    np.testing.assert_array_equal(of_image, joined["pid"].to_numpy()[captions])
     wanted = set(zip(data.query.pids, data.query.camids, strict=True))
     shown = set(zip(data.multi_query.pids, data.multi_query.camids, strict=True))
     assert shown <= wanted
@@ -218,7 +218,7 @@ def test_the_same_seed_gives_the_same_bits(session: Session, world: Path, tmp_pa
     assert all(torch.equal(one[name], two[name]) for name in one)
     for evaluation in ("single query", "multi-query"):
         values = [run.scores(evaluation, "mAP (trapezoid)") for run in runs]
-        np.searching.assert_array_equal(*values)
+        np.testing.assert_array_equal(*values)
 
 
 def test_claims_on_map_get_an_interval(session: Session) -> None:
@@ -313,8 +313,8 @@ def test_imagenet_weights_are_asked_for_at_once(
 def test_queries_without_a_match_add_nothing() -> None:
     ranking = Ranking(np.array([1, 4, 7], np.int32), np.array([0, 2, 2, 3]), gallery=9)
     scores = ranking.query_scores()
-    np.searching.assert_equal(scores["Top-1"], [1, np.nan, 0])
-    np.searching.assert_equal(scores["Top-10"], [1, np.nan, 1])
+    np.testing.assert_equal(scores["Top-1"], [1, np.nan, 0])
+    np.testing.assert_equal(scores["Top-10"], [1, np.nan, 1])
     assert ranking.first.tolist() == [1, 10, 7]
     metrics = ranking.metrics()
     for name, values in scores.items():
@@ -322,7 +322,7 @@ def test_queries_without_a_match_add_nothing() -> None:
     shots = SingleShot(
         np.array([[1, 5, 2], [3, 5, 1]], np.int32), np.array([True, False, True]), gallery=4
     )
-    np.searching.assert_equal(shots.query_scores()["Top-1"], [0.5, np.nan, 0.5])
+    np.testing.assert_equal(shots.query_scores()["Top-1"], [0.5, np.nan, 0.5])
     for name, value in shots.cmc().items():
         assert 100 * np.nanmean(shots.query_scores()[name]) == pytest.approx(value)
 
@@ -365,7 +365,7 @@ def test_explore_text(session: Session) -> None:
         assert retrieval.correct == right.tolist()
     rows, scores = explore.search(trained, test.captions[0], k=4)
     assert rows.tolist() == found[0].rows.tolist()
-    np.searching.assert_allclose(scores, found[0].scores, atol=1e-5)
+    np.testing.assert_allclose(scores, found[0].scores, atol=1e-5)
     maps = explore.phrase_maps(trained, [0, 3], most=2)
     assert {m.image for m in maps} == {0, 3} and len(maps) <= 4
     for image, phrase, heat in maps:

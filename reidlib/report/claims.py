@@ -28,12 +28,19 @@ def claims_table(results: Sequence[ClaimResult], *, synthetic: bool) -> Html:
     )
     body = "\n".join(_claim_row(result) for result in results)
     where = "on synthetic data" if synthetic else "on the real data"
+    single = any(result.seeds == 1 for result in results)
+    luck = (
+        " Trained once each, so an interval covers the choice of queries and not the luck of a "
+        "training, which can be larger where trainings are short: --seeds 3 covers both."
+        if single
+        else ""
+    )
     caption = (
         f"<strong>Claims of the paper, tested {where}:</strong> {summary}."
         "<small>Differences in percentage points, higher side minus lower side. Reproduced: the "
         "interval (paired bootstrap over queries, and over seeds where there are several) lies "
         "above 0; contradicted: below 0. Of a claim with several comparisons the weakest one is "
-        "shown, and all must hold.</small>"
+        f"shown, and all must hold.{luck}</small>"
     )
     table = scrolling("Claims", caption, head + "</tr>", f"<tbody>\n{body}\n</tbody>")
     return Html(f'<div class="reid">{table}</div>')

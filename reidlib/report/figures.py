@@ -163,6 +163,64 @@ def gallery(
     return figure(fig, alt, f"{caption} {text}. Best matches first, {where}.".strip())
 
 
+def image_search(
+    query: np.ndarray,
+    images: Sequence[np.ndarray],
+    verdicts: Sequence[str],
+    *,
+    scores: Sequence[float] | None = None,
+    caption: str = "",
+    columns: int = 12,
+) -> Html:
+    """One search by an image: the query at the left, then gallery images, nearest first.
+
+    Args:
+        query: uint8 (h, w, 3).
+        images: gallery images in their order, uint8 (h, w, 3) each.
+        verdicts: of each, "correct" (green solid frame, check mark), "wrong" (red dashed frame,
+            cross), or why it is not counted, such as "junk" (gray dotted frame, pale, the reason
+            instead of a rank). Only the first two have a rank.
+        scores: distance of each, printed below it.
+        caption: said first.
+        columns: images per line, the query included.
+    """
+    if len(images) != len(verdicts):
+        raise ValueError(f"{len(images)} images and {len(verdicts)} verdicts")
+    shown = [query, *images]
+    columns = min(columns, len(shown))
+    fig, axes = _image_grid(len(shown), columns, shown, label_lines=3)
+    for axis in axes.flat[len(shown) :]:
+        axis.axis("off")
+    axes.flat[0].imshow(query, aspect="auto")
+    axes.flat[0].set_title("query", fontsize=9)
+    marks = {"correct": (GREEN, "✓", "-"), "wrong": (RED, "✗", (0, (2.5, 1.5)))}
+    rank, found = 0, []
+    for n, (axis, image, verdict) in enumerate(zip(axes.flat[1:], images, verdicts, strict=False)):
+        counted = verdict in marks
+        color, mark, line = marks.get(verdict, (GRAY, "", (0, (0.6, 1.2))))
+        axis.imshow(image, aspect="auto", alpha=1.0 if counted else 0.45)
+        if counted:
+            rank += 1
+            axis.set_title(f"{rank}  {mark}", color=color, fontsize=10, fontweight="bold")
+            if verdict == "correct":
+                found.append(str(rank))
+        else:
+            title = textwrap.fill(verdict, 8) + "\nnot counted"
+            axis.set_title(title, color=GRAY, fontsize=7.5)
+        if scores is not None:
+            axis.set_xlabel(f"{scores[n]:.2f}", fontsize=8)
+        for spine in axis.spines.values():
+            spine.set(visible=True, color=color, linewidth=3.2 if counted else 1.8)
+            spine.set(capstyle="butt", linestyle=line)
+    where = f"correct at rank {', '.join(found)}" if found else "none of them correct"
+    reasons = [verdict for verdict in verdicts if verdict not in marks]
+    left_out = ", ".join(f"{reasons.count(r)} {r}" for r in dict.fromkeys(reasons))
+    note = f"The {rank} nearest gallery images that count, {where}."
+    if left_out:
+        note += f" Not counted: {left_out}."
+    return figure(fig, f"A query image. {note}", f"{caption} {note}".strip())
+
+
 def attention_grid(
     images: Sequence[np.ndarray],
     maps: np.ndarray | Mapping[str, np.ndarray],
@@ -354,6 +412,76 @@ def _draw_stripes(axis: Any, image: np.ndarray, K: int) -> None:
         spine.set_visible(False)
 
 
+def phrase_maps(
+    images: Sequence[np.ndarray],
+    maps: Sequence[Sequence[tuple[str, np.ndarray]]],
+    *,
+    caption: str,
+    columns: int = 2,
+) -> Html:
+    """Images, each followed by where a model looks in it for some phrases.
+
+    Args:
+        images: uint8 (h, w, 3) each.
+        maps: for each image, phrases with their weights, float (h', w') of any size, all >= 0.
+            They are drawn as multiples of their mean, which is the weight that attention without
+            preference has everywhere: all with one scale, so that maps can be compared and flat
+            ones look flat. The highest multiple is printed below each.
+        caption: below the figure.
+        columns: groups (image and its maps) per line.
+    """
+    if len(images) != len(maps):
+        raise ValueError(f"{len(images)} images and maps for {len(maps)}")
+    relative = [[np.asarray(heat) / np.mean(heat) for _, heat in group] for group in maps]
+    top = max([2.0, *(heat.max() for group in relative for heat in group)])
+    width = 1 + max(len(group) for group in maps)
+    columns = min(columns, len(images))
+    rows = math.ceil(len(images) / columns)
+    fig, axes = _image_grid(rows * columns * width, columns * width, images, label_lines=4)
+    for axis in axes.flat:
+        axis.axis("off")
+    letters = round(13 * min(1.15, 10 / (columns * width)))  # that a title has room for
+    said, drawn = [], None
+    for n, (image, group) in enumerate(zip(images, maps, strict=True)):
+        row, start = divmod(n, columns)
+        cells = axes[row, start * width : (start + 1) * width]
+        extent = (-0.5, image.shape[1] - 0.5, image.shape[0] - 0.5, -0.5)
+        told = []
+        for axis in cells[: 1 + len(group)]:
+            axis.imshow(image, aspect="auto", extent=extent)
+        for axis, (phrase, _), heat in zip(cells[1:], group, relative[n], strict=False):
+            drawn = axis.imshow(
+                heat,
+                cmap="inferno",
+                alpha=0.6,
+                extent=extent,
+                interpolation="bilinear",
+                aspect="auto",
+                vmin=0,
+                vmax=top,
+            )
+            title = textwrap.shorten(phrase, 3 * letters, placeholder="…")
+            title = textwrap.fill(title, letters, break_long_words=False)
+            axis.set_title(title, fontsize=8, parse_math=False)
+            axis.text(
+                0.5, -0.02, f"up to {heat.max():.1f}×", transform=axis.transAxes,
+                ha="center", va="top", fontsize=7.5, color=GRAY,
+            )  # fmt: skip
+            height = (np.argmax(heat.sum(1)) + 0.5) / len(heat)
+            told.append(f"{phrase}: most at {100 * height:.0f} %, up to {heat.max():.1f} times")
+        said.append(f"Image {n + 1}: {'; '.join(told)}")
+    if drawn is not None:
+        bar = fig.colorbar(drawn, ax=axes, shrink=min(1.0, 0.9 / rows), aspect=25, pad=0.01)
+        bar.set_label("times the mean weight", fontsize=8)
+        bar.ax.tick_params(labelsize=8)
+        bar.solids.set_alpha(1)
+    alt = (
+        f"{len(images)} images, each followed by heat maps of the attention to phrases; height is "
+        f"counted from the top. {'. '.join(said)}."
+    )
+    return figure(fig, alt, caption)
+
+
 def caption_lengths(
     lengths: Sequence[int], *, published_mean: float | None = None, of: str = ""
 ) -> Html:
@@ -421,6 +549,9 @@ def sweep(
             peaks.append(f"{title}, {name}: highest {y[peak]:.2f} at {x[peak]}")
         axis.set(xlabel=xlabel, ylabel=ylabel, title=title, xticks=list(x))
         axis.tick_params(labelleft=True)
+        gaps = np.diff(np.sort(x))
+        if gaps.size and gaps.min() < 0.08 * gaps.sum():  # labels side by side would overlap
+            axis.set_xticks(list(x), [f"{value:g}" for value in x], rotation=90)
         if axis.get_legend_handles_labels()[0]:
             axis.legend()
         else:

@@ -1,0 +1,390 @@
+"""What notebook 03 shows of GLA: attention to phrases, searches, the data, states without runs."""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from reidlib.data.caption_join import EXCERPT
+from reidlib.data.text_image import to_text
+from reidlib.models.gla import phrase_owner
+from reidlib.papers import exploring, gla
+from reidlib.papers.gla import explore, searching
+from reidlib.papers.gla.explore import PhraseAttention
+from reidlib.session import Session
+from reidlib.synth.write import write
+
+pytest.importorskip("matplotlib")
+nbformat = pytest.importorskip("nbformat")
+pytest.importorskip("papermill")
+
+from reidlib.report import figures  # noqa: E402
+from reidlib.report.html import Banner, write_page  # noqa: E402
+from reidlib.report.notebook import run_notebook  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, tiny_world) -> Path:
+    """CUHK-PEDES, Market-1501 and CUHK01; CUHK-SYSU and CUHK03 are missing."""
+    root = tmp_path_factory.mktemp("gla") / "data"
+    shutil.copytree(tiny_world, root)
+    write("market1501", root, seed=3, ids=(6, 4), size=(48, 24))
+    write("cuhk01", root, seed=3, ids=(9,), size=(48, 24))
+    return root
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory, world) -> Session:
+    return Session.create("smoke", results=tmp_path_factory.mktemp("results"), data=world)
+
+
+@pytest.fixture(scope="module")
+def datasets(session):
+    return exploring.available(session, explore.TITLES)
+
+
+@pytest.fixture(scope="module", params=list(explore.SHOWN))
+def trained(session, request) -> explore.Trained:
+    """The proposed method with the weights that it starts a training with."""
+    experiment = explore.proposed(session, request.param)
+    dataset = session.dataset(request.param)
+    data = gla.prepare_data(experiment, dataset, session.cache, "cpu")
+    model = gla.build(experiment, data).eval()
+    if request.param == "cuhk-pedes":
+        gallery, query = searching.encode_pairs(model, data.test)
+    else:
+        query, gallery = (searching.encode(model, part) for part in (data.query, data.gallery))
+    return explore.Trained(model, data, query, gallery)
+
+
+# ------------------------------------------------------------------ attention to phrases
+
+
+def test_descriptions_are_those_of_their_images(trained):
+    images, text, image_of, pids = explore.described(trained)
+    split = trained.data.dataset.splits[explore.DESCRIBED[trained.data.dataset.name]]
+    assert len(images) == len(split) == len(pids)
+    assert pids.tolist() == split["pid"].tolist()
+    captions = (
+        trained.data.test.captions
+        if trained.data.dataset.name == "cuhk-pedes"
+        else trained.data.captions
+    )
+    assert len(text) == len(image_of) == len(captions)
+    labels = {pid: label for label, pid in enumerate(np.unique(pids))}
+    for caption in (0, len(text) // 2, len(text) - 1):
+        words = explore.read(
+            trained.data.vocabulary, text.tokens[caption, : text.lengths[caption]].tolist()
+        )
+        assert words.split()[0] in captions[caption].lower()
+        assert split["label"].iloc[image_of[caption]] == labels[pids[image_of[caption]]]
+
+
+def test_attention_of_all_phrases_is_that_of_each(trained):
+    found = explore.phrase_attention(trained, batch_size=7)
+    images, text, image_of, pids = explore.described(trained)
+    assert len(found) == len(text.phrases)
+    assert explore.phrase_attention(trained)[-1].phrase == found[-1].phrase
+    caption = len(text) - 1  # alone, not in a batch
+    words = to_text(text.take(np.array([caption])))
+    with torch.inference_mode():
+        Psi = trained.model.encode_images(images.batch(torch.tensor([image_of[caption]]))).Psi
+        theta_l = trained.model.encode_phrases(words.phrases, words.phrase_lengths)
+        alone, _ = trained.model.attend(Psi, theta_l, phrase_owner(words.phrase_offsets))
+    for one, r in zip(found[-len(alone) :], alone.numpy(), strict=True):
+        assert one.pid == pids[image_of[caption]]
+        np.testing.assert_allclose(one.r, r, atol=1e-5)
+        assert one.r.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_phrase_is_looked_up_where_a_caption_says_it(trained):
+    _, text, image_of, pids = explore.described(trained)
+    lengths = text.phrase_lengths
+    phrases = [
+        explore.read(trained.data.vocabulary, p[:n])
+        for p, n in zip(text.phrases.tolist(), lengths, strict=True)
+    ]
+    phrase = max((p for p in phrases if "?" not in p), key=phrases.count)
+    owner = np.repeat(np.arange(len(text)), np.diff(text.phrase_offsets))
+    said_of = [int(image_of[c]) for c, p in zip(owner, phrases, strict=True) if p == phrase]
+    found = explore.named_in(trained, phrase, most=3)
+    assert found and found[0] == said_of[0] and set(found) <= set(said_of)
+    people = list(dict.fromkeys(pids[said_of].tolist()))
+    assert pids[found].tolist() == people[:3]
+    assert explore.named_in(trained, "a submarine of seven different colors in his pocket") == []
+    maps = explore.maps_of(trained, phrase, found)
+    assert [(m.image, m.phrase) for m in maps] == [(row, phrase) for row in found]
+    groups = explore.by_image(maps, found)
+    assert [[name for name, _ in group] for group in groups] == [[phrase]] * len(found)
+    (direct,) = explore.maps_of(trained, phrase, found[:1])
+    np.testing.assert_allclose(groups[0][0][1], direct.heat, atol=1e-6)
+
+
+def test_examples_are_described_images(trained):
+    image_of = explore.described(trained)[2]
+    rows = explore.examples(trained, 3)
+    assert len(rows) == 3 and set(rows) <= set(image_of.tolist()) and rows == sorted(set(rows))
+    groups = explore.by_image(explore.phrase_maps(trained, rows, most=2), rows)
+    assert all(1 <= len(group) <= 2 for group in groups)
+
+
+@pytest.mark.parametrize(
+    ("phrase", "name"),
+    [
+        ("white t-shirt", "shirt, jacket, coat"),
+        ("gray hat on his head", "hair, hat, cap"),
+        ("black dress shoes", "shoes, boots"),
+        ("blue jeans", "jeans, pants, skirt"),
+        ("white shirt with black pants", None),
+        ("black backpack", None),
+        ("shirted man", None),
+    ],
+)
+def test_phrases_that_name_one_thing(phrase, name):
+    thing = explore.thing_of(phrase)
+    assert (thing and thing.name) == name
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 8])
+def test_uniform_attention_has_half_of_its_weight_on_either_half(rows):
+    uniform = np.full((rows, 2), 1 / (2 * rows))
+    assert explore.share_of("upper", uniform) == pytest.approx(0.5)
+    assert explore.share_of("lower", uniform) == pytest.approx(0.5)
+
+
+def test_share_of_a_half():
+    r = np.array([[0.5, 0.1], [0.2, 0.0], [0.1, 0.1]])
+    assert explore.share_of("upper", r) == pytest.approx(0.7)
+    assert explore.share_of("lower", r) == pytest.approx(0.3)
+
+
+def attention(people: int, upper: float, lower: float) -> list[PhraseAttention]:
+    """Of each person a shirt with `upper` of its attention above, shoes with `lower` below."""
+    found = []
+    for pid in range(people):
+        found.append(PhraseAttention(pid, "red shirt", np.array([[upper], [1 - upper]])))
+        found.append(PhraseAttention(pid, "red shoes", np.array([[1 - lower], [lower]])))
+        found.append(PhraseAttention(pid, "red bag", np.array([[0.0], [1.0]])))
+    return found
+
+
+def test_table_of_halves():
+    table = explore.half_table(attention(5, 0.9, 0.6)).set_index("phrases about")
+    shirt, shoes = table.loc["shirt, jacket, coat"], table.loc["shoes, boots"]
+    assert (shirt["phrases"], shirt["persons"], shirt["uniform, %"]) == (5, 5, 50)
+    columns = ["on that half, %", "95 % from", "95 % to", "other phrases, %"]
+    assert shirt[columns].tolist() == pytest.approx([90, 90, 90, 40])
+    assert shoes[columns].tolist() == pytest.approx([60, 60, 60, 10])
+    hair = table.loc["hair, hat, cap"]
+    assert hair["phrases"] == 0 and np.isnan(hair["on that half, %"])
+
+
+def test_attention_that_follows_phrases_and_attention_that_does_not():
+    follows = explore.attention_moves(attention(5, 1.0, 1.0))
+    assert "moves by +50.0 % of the image's height (95 % interval +50.0 to +50.0" in follows
+    always_above = explore.attention_moves(attention(5, 1.0, 0.0))
+    assert "moves by +0.0 %" in always_above
+    assert explore.attention_moves(attention(1, 1.0, 1.0)).startswith("Fewer than two persons")
+
+
+def test_intervals_count_persons_not_phrases():
+    rng = np.random.default_rng(0)
+    varied = [
+        found._replace(r=found.r * 0.5 + rng.dirichlet([1, 1])[:, None] * 0.5)
+        for found in attention(12, 0.9, 0.6)
+    ]
+    assert explore.attention_moves(varied) == explore.attention_moves(varied * 4)
+    columns = ["95 % from", "95 % to"]
+    once, often = (explore.half_table(found)[columns] for found in (varied, varied * 4))
+    np.testing.assert_allclose(once, often)
+    shirt = once.iloc[1]
+    assert shirt["95 % from"] < shirt["95 % to"] - 5
+
+
+# ------------------------------------------------------------------ the data
+
+
+def test_counts_beside_the_published_ones(datasets):
+    table = explore.count_table(datasets)
+    rows = {(row["dataset"], row["part"]): row for _, row in table.iterrows()}
+    assert {name for name, _ in rows} == {"Market-1501", "CUHK01", "CUHK-PEDES"}
+    train = rows["Market-1501", "train"]
+    assert train["published"] == "12,936 images, 751 persons"
+    assert train["found"] == f"{len(datasets['market1501'].splits['train']):,} images, 6 persons"
+    assert rows["Market-1501", "gallery, junk (-1)"]["published"] == "3,819 images"
+    test = datasets["cuhk-pedes"].splits["test"]
+    captions = sum(map(len, test["captions"]))
+    found = f"{len(test)} images, 6 persons, {captions} captions"
+    assert rows["CUHK-PEDES", "test"]["found"] == found
+
+
+def test_where_captions_come_from(datasets):
+    table, notes = explore.caption_table(datasets)
+    market = table.set_index("dataset").loc["Market-1501"]
+    kinds = ["described themselves", "borrow, same camera", "borrow, another camera"]
+    assert market[kinds].sum() == market["training images"]
+    assert market["described themselves"] == 24  # four of each of six persons
+    assert market["borrow, same camera"] > market["borrow, another camera"]
+    own = table.set_index("dataset").loc["CUHK01"]
+    assert own["described themselves"] == own["training images"] and notes == []
+
+
+def test_missing_captions_are_a_note(world, tmp_path):
+    folder = shutil.copytree(next(world.glob("Market*")), tmp_path / "Market-1501-v15.09.15")
+    (folder / EXCERPT).unlink()
+    alone = Session.create("smoke", results=tmp_path / "results", data=tmp_path)
+    found = {"market1501": alone.dataset("market1501")}
+    table, (note,) = explore.caption_table(found)
+    assert len(table) == 0 and note.startswith("Market-1501 has no descriptions: ")
+    assert explore.some_captions(found["market1501"], 3) == []
+
+
+def test_two_kinds_of_phrases_are_marked():
+    captions = ["A man with a black bag on his left shoulder wears gray pants.", "He's tall."]
+    first, second = explore.marked_phrases(captions).split("\n")
+    assert "**gray pants**." in first and "**black bag** on his **left shoulder**]" in first
+    assert second.startswith("- he's") and "[" not in second
+
+
+def test_persons_and_what_shows_none(datasets):
+    rows = explore.person_rows(datasets, most=4)
+    titles = list(rows)
+    assert len(titles) == len(rows) == 5
+    assert titles[0].startswith("Market-1501, person ") and ", cameras " in titles[0]
+    assert any(title.startswith("CUHK01, person 1, views 1, 2") for title in titles)
+    assert titles[-2:] == ["Market-1501, junk", "Market-1501, distractors"]
+    assert all(1 <= len(images) <= 4 for images in rows.values())
+    assert all(image.dtype == np.uint8 for images in rows.values() for image in images)
+
+
+def test_rates_in_words(session):
+    text = explore.rates(gla.experiments("paper")[0])
+    assert text == "20 epochs at 0.01, 20 epochs at 0.001"
+
+
+# ------------------------------------------------------------------ figures
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Figures are kept instead of written: (figure, alternative text, caption) each."""
+    kept = []
+    monkeypatch.setattr(figures, "figure", lambda *parts, **_: kept.append(parts))
+    return kept
+
+
+IMAGE = np.full((32, 16, 3), 200, np.uint8)
+
+
+def test_flat_maps_look_flat_and_all_have_one_scale(drawn):
+    flat, sharp = np.full((4, 2), 0.3), np.zeros((4, 2))
+    sharp[3, 0] = 1.0
+    groups = [[("a flat thing", flat), ("black $hoes", sharp)], [("a hat", flat)]]
+    figures.phrase_maps([IMAGE, IMAGE], groups, caption="Maps.")
+    (fig, alt, caption) = drawn[0]
+    heat = [axis.images[1] for axis in fig.axes if len(axis.images) == 2]
+    assert {image.get_clim() for image in heat} == {(0, 8)} and len(heat) == 3
+    assert (np.asarray(heat[0].get_array()) == 1).all()
+    assert np.asarray(heat[1].get_array()).max() == 8
+    titles = [axis.get_title() for axis in fig.axes if axis.get_title()]
+    assert titles == ["a flat thing", "black $hoes", "a hat"]
+    assert "black $hoes: most at 88 %, up to 8.0 times" in alt and "Image 2: a hat" in alt
+    assert caption == "Maps."
+    fig.draw_without_rendering()  # titles are no formulas
+
+
+def test_attention_without_preference_is_not_drawn_bright(drawn):
+    figures.phrase_maps([IMAGE], [[("a hat", np.ones((4, 2)))]], caption="c")
+    (heat,) = [axis.images[1] for axis in drawn[0][0].axes if len(axis.images) == 2]
+    assert heat.get_clim() == (0, 2)
+
+
+def test_images_that_do_not_count_have_no_rank(drawn):
+    verdicts = ["same camera", "wrong", "junk", "correct", "junk"]
+    figures.image_search(IMAGE, [IMAGE] * 5, verdicts, scores=[1, 2, 3, 4, 5], caption="C.")
+    fig, alt, caption = drawn[0]
+    titles = [" ".join(axis.get_title().split()) for axis in fig.axes]
+    assert titles == [
+        "query", "same camera not counted", "1 ✗", "junk not counted", "2 ✓", "junk not counted"
+    ]  # fmt: skip
+    pale = [axis.images[0].get_alpha() < 1 for axis in fig.axes[1:]]
+    assert pale == [verdict in ("same camera", "junk") for verdict in verdicts]
+    lines = [axis.spines["left"].get_linestyle() for axis in fig.axes[1:]]
+    assert len(set(map(str, lines))) == 3  # told apart without color
+    assert [axis.get_xlabel() for axis in fig.axes[1:]] == [f"{n}.00" for n in range(1, 6)]
+    said = "The 2 nearest gallery images that count, correct at rank 2. "
+    said += "Not counted: 1 same camera, 2 junk."
+    assert alt == f"A query image. {said}" and caption == f"C. {said}"
+
+
+def test_long_searches_go_on_in_another_line(drawn):
+    figures.image_search(IMAGE, [IMAGE] * 6, ["wrong"] * 6, columns=4)
+    fig, alt, _ = drawn[0]
+    shown = [bool(axis.images) for axis in fig.axes]
+    assert shown == [True] * 7 + [False] and "none of them correct" in alt
+
+
+def test_pictures_and_what_is_said_of_them_have_to_fit():
+    with pytest.raises(ValueError, match="2 images and 1 verdicts"):
+        figures.image_search(IMAGE, [IMAGE] * 2, ["wrong"])
+    with pytest.raises(ValueError, match="1 images and maps for 2"):
+        figures.phrase_maps([IMAGE], [[], []], caption="c")
+
+
+@pytest.mark.parametrize(
+    ("x", "rotation"), [([0, 0.05, 0.1, 0.5, 1], 90), ([2, 4, 6], 0), ([3], 0)]
+)
+def test_labels_of_a_sweep_do_not_overlap(drawn, x, rotation):
+    values = {"Market": [float(n) for n in range(len(x))]}
+    figures.sweep(x, values, values, xlabel="weight")
+    for axis in drawn[0][0].axes:
+        labels = axis.get_xticklabels()
+        assert [float(label.get_text()) for label in labels] == x
+        assert {label.get_rotation() for label in labels} == {rotation}
+
+
+# ------------------------------------------------------------------ the notebook
+
+
+def run(session: Session, out: Path) -> str:
+    """The page of the notebook, executed on what is in the session's store; it has no problems."""
+    done = run_notebook(
+        ROOT / "notebooks" / gla.NOTEBOOK,
+        out / "gla.ipynb",
+        {
+            "profile": "smoke",
+            "results": str(session.results),
+            "data": str(session.data),
+            "train_missing": False,
+        },
+        environment={"PYTHONPATH": str(ROOT)},
+    )
+    assert done.cells > 25
+    banner = Banner(synthetic=True, profile="smoke", device="cpu", date="2030-01-02")
+    assert write_page(done.path, out / "gla.html", banner) == []
+    return (out / "gla.html").read_text()
+
+
+def test_the_notebook_runs_through_where_data_and_runs_are_missing(session, tmp_path):
+    page = run(session, tmp_path)
+    assert re.search(r"\b0 of \d+ runs are in the store", page)
+    for text in (
+        "cuhk-sysu is left out",
+        "cuhk03-classic-labeled is left out",
+        "The proposed method has not been trained on Market-1501 yet.",
+        "The proposed method has not been trained in this profile yet.",
+    ):
+        assert text in page, text
+
+
+def test_the_notebook_runs_through_without_the_datasets_it_looks_at(world, tmp_path):
+    shutil.copytree(world / "CUHK01", tmp_path / "data" / "CUHK01")
+    other = Session.create("smoke", results=tmp_path / "results", data=tmp_path / "data")
+    page = run(other, tmp_path)
+    assert "cuhk-pedes is left out" in page and "market1501 is left out" in page
+    assert "CUHK01, person 1, views 1, 2" in page
