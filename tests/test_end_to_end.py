@@ -59,14 +59,15 @@ def test_summary_follows_the_contract(results):
     summary = json.loads((results / "smoke" / "summary.json").read_text())
     assert summary["profile"] == "smoke" and summary["data"] == "synthetic"
     assert {"device", "versions", "git", "wall_s", "papers"} <= set(summary)
-    assert tuple(summary["papers"]) == PAPERS
+    assert set(summary["papers"]) == set(PAPERS)
     tables = {name: entry["tables"] for name, entry in summary["papers"].items()}
     assert tables["imgnet"]["1"] == {"own": 30, "measured": 30, "cited": 0}
     assert tables["imgnet"]["7"] == {"own": 2, "measured": 2, "cited": 13}
     assert tables["ssan"]["3"] == {"own": 4, "measured": 4, "cited": 13}
-    assert tables["ssan"]["5"] == {"own": 3, "measured": 3, "cited": 5}
-    assert tables["gla"]["2"] == {"own": 6, "measured": 6, "cited": 0}
-    assert tables["gla"]["6"] == {"own": 2, "measured": 2, "cited": 16}
+    # A row counts once per data set: Table V has four target domains, Table 6 three sets.
+    assert tables["ssan"]["5"] == {"own": 12, "measured": 12, "cited": 20}
+    assert tables["gla"]["2"] == {"own": 12, "measured": 12, "cited": 0}
+    assert tables["gla"]["6"] == {"own": 6, "measured": 6, "cited": 48}
     keys = {"id", "table", "says", "verdict", "difference", "ci_low", "ci_high"}
     for entry in summary["papers"].values():
         assert entry["status"] == "ok" and entry["wall_s"] > 0
