@@ -56,18 +56,19 @@ def plan(session: Session, papers: Iterable[str], progress: bool = False) -> lis
     for paper in papers:
         module = get_paper(paper)
         for experiment in module.experiments(session.profile_name, session.seeds):
-            name, fingerprint, problem = experiment.dataset, "", ""
-            try:
-                if name in missing:
-                    raise missing[name]
-                dataset = session.dataset(name, progress)
-                fingerprint, found = dataset.fingerprint, True
-            except DataError as error:
-                missing[name] = error
-                problem = str(error)
+            name, fingerprint = experiment.dataset, ""
+            problem = str(missing.get(name, ""))
+            if not problem:
+                try:
+                    dataset = session.dataset(name, progress)
+                    fingerprint, found = dataset.fingerprint, True
+                except DataError as error:
+                    missing[name] = error
+                    problem = str(error)
             if not problem:
                 try:
                     module.check(experiment, dataset)
+                    fingerprint = module.fingerprint(experiment, dataset)
                 except DataError as error:
                     problem = str(error)
             key = experiment.key(fingerprint)
@@ -78,7 +79,9 @@ def plan(session: Session, papers: Iterable[str], progress: bool = False) -> lis
 
 
 def key_of(session: Session, experiment: Experiment, progress: bool = False) -> str:
-    return experiment.key(session.dataset(experiment.dataset, progress).fingerprint)
+    """The key of an experiment on this session's data."""
+    dataset = session.dataset(experiment.dataset, progress)
+    return experiment.key(get_paper(experiment.paper).fingerprint(experiment, dataset))
 
 
 def find(session: Session, papers: Iterable[str], key: str) -> Planned:
@@ -109,7 +112,7 @@ def run_one(
     """
     store = session.store
     dataset = session.dataset(experiment.dataset)
-    key = experiment.key(dataset.fingerprint)
+    key = key_of(session, experiment)
     folder = store.folder(key)
     with store.claim(key) as held:
         if not held:

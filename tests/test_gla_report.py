@@ -263,7 +263,7 @@ def test_persons_and_what_shows_none(datasets):
 
 
 def test_rates_in_words(session):
-    text = explore.rates(gla.experiments("paper")[0])
+    text = exploring.learning_rates(gla.experiments("paper")[0].training)
     assert text == "20 epochs at 0.01, 20 epochs at 0.001"
 
 

@@ -11,13 +11,14 @@ import torch
 from safetensors.torch import load as load_safetensors
 
 from reidlib.data.cuhk_pedes import DOMAINS, TRANSFER
+from reidlib.data.masks import mask_paths
 from reidlib.errors import DataError, TrainingError
 from reidlib.experiment import Experiment
 from reidlib.models import dual_path, mia, scan, ssan, vitaa
 from reidlib.papers import ssan as paper
 from reidlib.papers.tables import load_tables
 from reidlib.papers.training import prepared
-from reidlib.runner import plan, run_missing, run_one
+from reidlib.runner import key_of, plan, run_missing, run_one
 from reidlib.session import Session
 from reidlib.synth.write import write
 from reidlib.train import Compute
@@ -283,6 +284,19 @@ def test_missing_masks_fail_vitaa_alone_and_at_once(copy, capsys):
     assert capsys.readouterr().out.startswith("1 run(s) cannot be trained: icfg-pedes")
     with pytest.raises(DataError, match="part masks"):
         prepared(copy.dataset("icfg-pedes"), SIZE, copy.cache, "cpu", masks=True)
+
+
+def test_changed_masks_are_other_data_for_vitaa_alone(copy):
+    experiments = paper.experiments("smoke")
+    own = first(experiments, vitaa.ViTAAConfig, "icfg-pedes")
+    other = first(experiments, scan.SCANConfig, "icfg-pedes")
+    before = key_of(copy, own), key_of(copy, other)
+    mask = mask_paths(copy.dataset("icfg-pedes"), "train")[0]
+    mask.write_bytes(mask.read_bytes() + b"\0")
+    moved = shutil.move(copy.data, copy.data.with_name("moved"))  # nothing is remembered of it
+    again = Session.create("smoke", copy.results, moved)
+    assert key_of(again, other) == before[1]
+    assert key_of(again, own) != before[0]
 
 
 def test_a_missing_dataset_leaves_the_rows_on_the_other(copy):

@@ -214,7 +214,7 @@ def test_tables_of_the_data_count_what_is_there(session):
 def test_schedule_counts_epochs():
     stages = (Stage("one", (0.1, 0.1)), Stage("two", (0.1, 0.01)))
     training = Training(stages=stages, batch_size=2, image_size=(4, 2))
-    assert explore.schedule(training) == (
+    assert exploring.learning_rates(training) == (
         "one: 2 epochs at 0.1; two: 1 epochs at 0.1, 1 epochs at 0.01"
     )
 

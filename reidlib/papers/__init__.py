@@ -8,6 +8,7 @@ A paper's package is a module with these names (there is no base class to derive
     experiments(profile_name, seeds) -> list[Experiment]     what the profile trains, in order
     cell(profile_name, table, row, column, seeds) -> Cell | None   which runs measure a table's cell
     check(experiment, dataset)                               raises what a training would fail of
+    fingerprint(experiment, dataset) -> str                  of all the data that decides its result
     train_and_evaluate(experiment, dataset, ...) -> Result   one training and its evaluation
     cost(experiment) -> float                                multiply-adds per training image
 """

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from reidlib.data.tagger import load_tagger
 from reidlib.data.text_image import Text, TextImageData, TextImageSplit, to_text
 from reidlib.errors import DataError
 from reidlib.evaluate import top_matches
-from reidlib.experiment import Experiment
+from reidlib.experiment import Experiment, Training
 from reidlib.papers import get_paper
 from reidlib.runner import key_of
 from reidlib.session import Session
@@ -92,3 +93,15 @@ def retrievals(
         Retrieval(split.captions[n], *found)
         for n, *found in zip(captions, rows, correct.tolist(), values, strict=True)
     ]
+
+
+def learning_rates(training: Training) -> str:
+    """The learning rates of a training, in words."""
+    stages = [
+        (
+            stage.name,
+            ", ".join(f"{len(list(run))} epochs at {lr:g}" for lr, run in groupby(stage.lrs)),
+        )
+        for stage in training.stages
+    ]
+    return "; ".join(f"{name}: {rates}" if len(stages) > 1 else rates for name, rates in stages)

@@ -41,16 +41,17 @@ def measure_from_store(session: Session, paper: str) -> Measure:
     """The function that table code asks for a cell's measurements, one per seed."""
     module = get_paper(paper)
     loaded: dict[str, Run | None] = {}
-    absent: set[str] = set()  # datasets
+    absent: set[tuple[str, type]] = set()  # data that is not there, and the methods that need it
 
     def key_if_there(experiment: Experiment) -> str:
         """The run's key; "" if its data is not there."""
-        if experiment.dataset in absent:
+        needed = experiment.dataset, type(experiment.model)
+        if needed in absent:
             return ""
         try:
             return key_of(session, experiment)
         except DataError:
-            absent.add(experiment.dataset)
+            absent.add(needed)
             return ""
 
     def run_of(key: str) -> Run | None:

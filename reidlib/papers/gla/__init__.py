@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from reidlib.data import cuhk_pedes, described
-from reidlib.data.caption_join import join_captions
+from reidlib.data.caption_join import find_annotation, join_captions
 from reidlib.data.dataset import Dataset
+from reidlib.data.dataset import fingerprint as fingerprint_of
 from reidlib.data.described import (
     KINDS,
     DescribedData,
@@ -22,7 +23,7 @@ from reidlib.data.described import (
     tuples_of,
 )
 from reidlib.data.text_image import TextImageData
-from reidlib.experiment import Experiment, Stage, Training
+from reidlib.experiment import Experiment, Stage, Training, hash_json
 from reidlib.models.backbones import find_imagenet, load_imagenet
 from reidlib.models.gla import GLA, METHODS, GLAConfig, parameter_counts
 from reidlib.papers import Cell, Result
@@ -276,6 +277,20 @@ def check(experiment: Experiment, dataset: Dataset) -> None:
 @lru_cache(maxsize=16)
 def _check_captions(hashed: Hashed) -> None:
     join_captions(hashed.dataset)
+
+
+def fingerprint(experiment: Experiment, dataset: Dataset) -> str:
+    """Of the data that the training rests on, for the run's key: with language, the captions of
+    an image dataset as well, which stand in another file."""
+    if dataset.name != cuhk_pedes.NAME and _needs_captions(experiment.model):
+        return _with_captions(Hashed(dataset))
+    return dataset.fingerprint
+
+
+@lru_cache(maxsize=16)
+def _with_captions(hashed: Hashed) -> str:
+    captions = fingerprint_of([find_annotation(hashed.dataset)], [], [])
+    return hash_json([hashed.dataset.fingerprint, captions], digits=64)
 
 
 def build(experiment: Experiment, data: DescribedData | TextImageData) -> GLA:

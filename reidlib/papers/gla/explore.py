@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -132,13 +131,6 @@ def experiment(session: Session, table: int, row: str, column: str) -> Experimen
 def proposed(session: Session, dataset: str) -> Experiment:
     """The proposed method on "market1501" or "cuhk-pedes"."""
     return experiment(session, *SHOWN[dataset])
-
-
-def rates(experiment: Experiment) -> str:
-    """The learning rates of a training, in words."""
-    (stage,) = experiment.training.stages
-    runs = ((lr, len(list(epochs))) for lr, epochs in groupby(stage.lrs))
-    return ", ".join(f"{epochs} epochs at {lr:g}" for lr, epochs in runs)
 
 
 def load_trained(session: Session, experiment: Experiment) -> Trained | None:

@@ -282,6 +282,11 @@ def check(experiment: Experiment, dataset: Dataset) -> None:
         find_imagenet(experiment.model.backbone)
 
 
+def fingerprint(experiment: Experiment, dataset: Dataset) -> str:
+    """Of the data that the training rests on, for the run's key."""
+    return dataset.fingerprint
+
+
 def prepare_data(
     experiment: Experiment, dataset: Dataset, cache_dir: Path, device: str
 ) -> TextImageData:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from reidlib.data.cuhk_pedes import DOMAINS, TRANSFER
 from reidlib.data.dataset import Dataset
+from reidlib.data.dataset import fingerprint as fingerprint_of
 from reidlib.data.masks import mask_paths
 from reidlib.data.samplers import identity_batches
 from reidlib.data.text_image import (
@@ -29,12 +30,13 @@ from reidlib.data.text_image import (
     shuffled_batches,
 )
 from reidlib.evaluate import first_match_ranks, top_k
-from reidlib.experiment import Experiment, Stage, Training
+from reidlib.experiment import Experiment, Stage, Training, hash_json
 from reidlib.models import cmpm, dual_path, mia, scan, ssan, vitaa
 from reidlib.models.backbones import find_imagenet, load_imagenet
 from reidlib.papers import Cell, Result, training
 from reidlib.papers.tables import PublishedRow, PublishedTable, load_tables
 from reidlib.papers.training import (
+    Hashed,
     backbone_cost,
     load_weights,
     metrics_of,
@@ -131,7 +133,7 @@ SIZES = {
         lrs=(2e-3,) + (4e-3,) * 4 + (2e-3,) * 2 + (4e-4,),
         stage1=1,
         fixed_epochs=1,
-        steps={"cuhk-pedes": 72, "icfg-pedes": 36, TRANSFER: 36},
+        steps={"cuhk-pedes": 72, "icfg-pedes": 32, TRANSFER: 32},
     ),
     "bench": Size(
         image_size=(192, 64),
@@ -419,6 +421,21 @@ def check(experiment: Experiment, dataset: Dataset) -> None:
         find_imagenet(getattr(experiment.model, "backbone", "resnet50"))
     if isinstance(experiment.model, vitaa.ViTAAConfig):
         mask_paths(dataset, "train")
+
+
+def fingerprint(experiment: Experiment, dataset: Dataset) -> str:
+    """Of the data that the training rests on, for the run's key: of ViTAA*, the masks, too."""
+    if isinstance(experiment.model, vitaa.ViTAAConfig):
+        return _with_masks(Hashed(dataset))
+    return dataset.fingerprint
+
+
+@lru_cache(maxsize=16)
+def _with_masks(hashed: Hashed) -> str:
+    paths = mask_paths(hashed.dataset, "train")
+    names = [path.name for path in paths]
+    listing = fingerprint_of([], names, [path.stat().st_size for path in paths])
+    return hash_json([hashed.dataset.fingerprint, listing], digits=64)
 
 
 def build(experiment: Experiment, data: TextImageData) -> nn.Module:

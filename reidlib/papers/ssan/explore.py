@@ -6,7 +6,6 @@ import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
 import pandas as pd
@@ -19,7 +18,7 @@ from reidlib.data.dataset import Dataset
 from reidlib.data.text import tokenize
 from reidlib.data.text_image import TextImageData, text_of
 from reidlib.errors import DataError
-from reidlib.experiment import Experiment, Training
+from reidlib.experiment import Experiment
 from reidlib.models.ssan import SSAN, Codes, fuse, similarities, word_attention
 from reidlib.papers import Cell, exploring, ssan
 from reidlib.papers.bootstrap import RESAMPLES, Difference, paired_difference, query_scores
@@ -143,18 +142,6 @@ def retrievals(trained: Trained, captions: Sequence[int], k: int = 5) -> list[ex
     text = text_of(split, torch.as_tensor(list(captions)))
     texts = trained.model.encode_text(text.tokens.to(trained.device), text.lengths)
     return exploring.retrievals(split, captions, scores(trained, texts), k)
-
-
-def schedule(training: Training) -> str:
-    """The learning rates of a training, in words."""
-    stages = [
-        (
-            stage.name,
-            ", ".join(f"{len(list(run))} epochs at {lr:g}" for lr, run in groupby(stage.lrs)),
-        )
-        for stage in training.stages
-    ]
-    return "; ".join(f"{name}: {rates}" if len(stages) > 1 else rates for name, rates in stages)
 
 
 # ------------------------------------------------------------------ words and parts
