@@ -79,12 +79,24 @@ def test_missing_dataset_names_the_folder_and_what_belongs_there(tmp_path):
 def test_dry_run_lists_runs_and_trains_nothing(tiny_world, tmp_path):
     done = run(
         "run", "--profile", "smoke", "--data", str(tiny_world), "--results", str(tmp_path),
-        "--dry-run",
+        "--papers", "imgnet", "--dry-run",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "74 runs, 0 done" in done.stdout
     assert done.stdout.count("missing") == 74
     assert not (tmp_path / "smoke" / "runs").exists()
+
+
+def test_dry_run_says_which_runs_have_no_data(tiny_world, tmp_path):
+    done = run(
+        "run", "--profile", "smoke", "--data", str(tiny_world), "--results", str(tmp_path),
+        "--papers", "gla", "--dry-run",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "27 runs, 0 done" in done.stdout
+    lines = done.stdout.splitlines()
+    assert sum(" missing " in line for line in lines) == 1  # Table 4, on CUHK-PEDES
+    assert all(" no data " in line for line in lines if "market1501" in line)
 
 
 def test_synth_writes_what_doctor_then_finds(tmp_path):

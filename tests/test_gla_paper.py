@@ -22,7 +22,7 @@ from reidlib.papers.tables import Measurement, load_tables
 from reidlib.ranking import rank_features
 from reidlib.ranking_measures import Ranking, SingleShot
 from reidlib.report.results import collect
-from reidlib.runner import plan, run_one
+from reidlib.runner import key_of, plan, run_one
 from reidlib.session import Session
 from reidlib.synth.write import write
 
@@ -235,9 +235,9 @@ def test_claims_on_map_get_an_interval(session: Session) -> None:
         gla.cell("smoke", 2, row, "Market mAP").experiments[0] for row in ("basel-lra", "basel")
     )
     values = [
-        session.store.load(e.key(session.dataset("market1501").fingerprint)).metrics["evaluations"][
-            "single query"
-        ]["mAP (trapezoid)"]
+        session.store.load(key_of(session, e)).metrics["evaluations"]["single query"][
+            "mAP (trapezoid)"
+        ]
         for e in (lra, basel)
     ]
     assert results["lra-market"].difference == pytest.approx(values[0] - values[1])

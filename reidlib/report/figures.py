@@ -354,6 +354,7 @@ def drawn_shot(
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set(xticks=[], yticks=[], title=title)
         axis.grid(False)
+        axis.spines[:].set_visible(False)
     picture, parts, pose = axes[0]
     picture.imshow(image)
     shares = []
@@ -385,7 +386,7 @@ def drawn_shot(
         Line2D([], [], marker="o", color=BLUE, linestyle="", markerfacecolor=face, label=label)
         for face, label in ((BLUE, "joint that is seen"), ("white", "joint that is hidden"))
     ]
-    fig.legend(handles=handles, loc="outside right center")
+    fig.legend(handles=handles, loc="outside right center", frameon=False)
     alt = (
         f"A picture of a person, {height} x {width} pixels; a mask of the parts with their shares "
         f"of the picture ({', '.join(shares)}); a skeleton of {len(joints)} joints, {seen} of them "
