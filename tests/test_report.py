@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from reidlib.data.masks import LABELS
 from reidlib.errors import DataError, StoreError, UsageError
 from reidlib.papers.claims import Claim, ClaimResult, Side
 from reidlib.papers.tables import Measurement, fill, load_tables
@@ -104,6 +105,13 @@ def all_figures() -> dict[str, Html]:
         "attention": figures.attention_grid(pictures, maps, ["a", "b", "$c", "d" * 50]),
         "two maps": figures.attention_grid(pictures, {"off": maps * 0, "on": maps}, columns=2),
         "sheet": figures.contact_sheet(pictures, ["1", "2", "3", "4"], caption="Images & people"),
+        "drawn shot": figures.drawn_shot(
+            pictures[0],
+            np.arange(pictures[0][..., 0].size).reshape(pictures[0].shape[:2]) % 6,
+            np.linspace(0, 5, 18 * 3).reshape(18, 3).clip(0, 1),
+            LABELS,
+            caption="A <red> shot",
+        ),
         "lengths": figures.caption_lengths([3, 5, 5, 8], published_mean=23.5),
         "sweep": figures.sweep(
             [2, 4, 6],
