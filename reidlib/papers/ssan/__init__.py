@@ -169,8 +169,10 @@ SIZES = {
     ),
 }
 
-# The paper runs the compared methods with their authors' code; these are the authors' settings. In
-# the other profiles all methods have the same budget and learning rates.
+# The paper runs the compared methods with their authors' code; these are the authors' settings, as
+# far as the one training loop has them: not Nesterov's momentum and the random crops of Dual Path,
+# nor ViTAA's own rates for biases. In the other profiles all methods have the same budget and
+# learning rates.
 _PAPER_SETTINGS: dict[str, dict[str, Any]] = {
     "mia": {
         "stages": (
