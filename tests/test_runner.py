@@ -352,3 +352,20 @@ def test_a_full_disk_stops_the_others_and_says_so_once(data, tmp_path):
     assert "Traceback" not in done.stderr
     assert len(list((session.folder / "runs").glob("*/experiment.json"))) == 1
     assert all(session.store.load(p.key) is None for p in planned)
+
+
+# ------------------------------------------------------------------ CUDA
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("paper", PAPERS)
+def test_cuda_trains_every_method_of_a_paper(paper, tmp_path):
+    """The whole way of a run, batches and evaluation included, once for each kind of network."""
+    session = Session.create("smoke", results=tmp_path, device="cuda")
+    planned = plan(session, [paper])
+    kinds = {(type(p.experiment.model), p.experiment.dataset): p for p in planned}
+    for p in kinds.values():
+        run = run_one(session, p.experiment)
+        assert run.provenance["device"] == "cuda"
+        assert np.isfinite(run.metrics["final_loss"])

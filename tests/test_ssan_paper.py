@@ -12,6 +12,7 @@ from safetensors.torch import load as load_safetensors
 
 from reidlib.data.cuhk_pedes import DOMAINS, TRANSFER
 from reidlib.data.masks import mask_paths
+from reidlib.data.text_image import pairs, text_of
 from reidlib.errors import DataError, TrainingError
 from reidlib.experiment import Experiment
 from reidlib.models import dual_path, mia, scan, ssan, vitaa
@@ -236,6 +237,24 @@ def test_batches_of_vitaa_hold_four_pairs_a_person_and_their_masks(session):
     assert Counter(Counter(batch.labels.tolist()).values()) == {4: 2}
     assert batch.masks.shape == (8, *experiment.training.image_size)
     assert set(batch.masks.unique().tolist()) >= {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("method", ["ssan", "mia"])
+def test_words_go_where_the_images_are(session, method):
+    """The meta device stands for a GPU: it holds no numbers, but it has a name."""
+    column, table = ("ICFG-PEDES Rank-1", 1) if method == "ssan" else ("Rank-1", 4)
+    experiment = paper.cell("smoke", table, method, column).experiments[0]
+    data = paper.prepare_data(experiment, session.dataset("icfg-pedes"), session.cache, "meta")
+    text = text_of(data.test, torch.arange(3))
+    assert text.tokens.device.type == text.phrases.device.type == "meta"
+    on_cpu = (text.lengths, text.phrase_lengths, text.phrase_offsets)
+    assert all(x.device.type == "cpu" for x in on_cpu)
+    weak = torch.flip(torch.arange(3), (0,))
+    generator = torch.Generator().manual_seed(0)
+    settings = {"flip": False, "crop_pad": 0, "device": "meta"}
+    batch = pairs(data.train, torch.arange(3), generator, weak=weak, **settings)
+    here = (batch.images, batch.labels, batch.text.tokens, batch.weak.tokens)
+    assert all(x.device.type == "meta" for x in here)
 
 
 def test_weak_captions_describe_another_image_of_the_person(session):

@@ -166,5 +166,7 @@ def batches_of_tuples(
         yield TupleBatch(
             images=tuples.images.batch(rows, flip=flip, crop_pad=crop_pad, generator=generator),
             labels=tuples.labels[rows].to(device),
-            text=_NO_TEXT if tuples.text is None else to_text(tuples.text.take(captions.numpy())),
+            text=_NO_TEXT
+            if tuples.text is None
+            else to_text(tuples.text.take(captions.numpy()), device),
         )

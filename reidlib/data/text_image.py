@@ -19,6 +19,7 @@ from reidlib.data.images import DeviceImages, draw, image_cache
 from reidlib.data.masks import DeviceMasks, mask_cache, mask_paths
 from reidlib.data.tagger import Tagger, load_tagger
 from reidlib.data.text import Vocabulary
+from reidlib.devices import send
 from reidlib.files import locked, write_atomic
 
 # Raised when tokenization, tagging or chunking changes, so that stored encodings are made anew.
@@ -64,11 +65,11 @@ class TextImageData:
 
 
 class Text(NamedTuple):
-    """Captions as int64 tensors on the CPU, where packing needs them."""
+    """Captions as int64 tensors: words on the device, the rest on the CPU, where packing needs it."""
 
-    tokens: Tensor  # (B, L), 0 = padding
+    tokens: Tensor  # (B, L), 0 = padding; on the device
     lengths: Tensor  # (B,)
-    phrases: Tensor  # (R, Lp), 0 = padding
+    phrases: Tensor  # (R, Lp), 0 = padding; on the device
     phrase_lengths: Tensor  # (R,)
     phrase_offsets: Tensor  # (B + 1,): caption i has the phrases offsets[i]:offsets[i + 1]
 
@@ -192,13 +193,20 @@ def pairs(
 
 
 def text_of(split: TextImageSplit, captions: Tensor) -> Text:
-    """The captions at int64 (B,) positions as tensors, padded no longer than they need."""
-    return to_text(split.text.take(captions.numpy()))
+    """The captions at int64 (B,) positions as tensors, padded no longer than they need.
+
+    Their words are on the device of the split's images.
+    """
+    return to_text(split.text.take(captions.numpy()), split.images.device)
 
 
-def to_text(text: EncodedText) -> Text:
-    return Text(
-        *(torch.from_numpy(np.ascontiguousarray(getattr(text, name))) for name in Text._fields)
+def to_text(text: EncodedText, device: str | torch.device = "cpu") -> Text:
+    """Encoded captions as tensors, their words on `device`."""
+    arrays = (np.ascontiguousarray(getattr(text, name)) for name in Text._fields)
+    on_cpu = Text(*map(torch.from_numpy, arrays))
+    device = torch.device(device)
+    return on_cpu._replace(
+        tokens=send(on_cpu.tokens, device), phrases=send(on_cpu.phrases, device)
     )
 
 

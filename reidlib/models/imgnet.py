@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from reidlib.devices import send
 from reidlib.errors import DataError, UsageError
 from reidlib.evaluate import first_match_ranks
 from reidlib.losses import identity_loss, ranking_loss
@@ -249,8 +250,9 @@ class IMGNet(nn.Module):
         """Captions -> T^S and, with `parts`, the M^P of all their phrases.
 
         tokens int64 (M, L) padded, lengths int64 (M,), phrases int64 (R, Lp) padded,
-        phrase_lengths int64 (R,), phrase_offsets int64 (M + 1,): all on the CPU. Offsets may start
-        anywhere, as in a slice of a longer list; phrases[0] belongs to the first caption.
+        phrase_lengths int64 (R,), phrase_offsets int64 (M + 1,); lengths and offsets on the CPU,
+        tokens and phrases on any one device. Offsets may start anywhere, as in a slice of a longer
+        list; phrases[0] belongs to the first caption.
         Sentences and phrases go through the GRU together, in one pass over their words.
         """
         packed = pack(tokens, lengths, phrases, phrase_lengths) if parts else pack(tokens, lengths)
@@ -332,7 +334,7 @@ def pack(tokens: Tensor, lengths: Tensor, *more: Tensor) -> PackedSequence:
     """Padded token rows, of one or two tables, as one packed sequence of their real tokens.
 
     tokens int64 (M, L) and lengths int64 (M,), then optionally phrases (R, Lp) and their lengths
-    (R,), on the CPU. The data are tokens, int64 (words,). Rows keep their order: M, then R.
+    (R,); lengths on the CPU. The data are tokens, int64 (words,). Rows keep their order: M, then R.
     """
     starts = torch.arange(len(tokens)) * tokens.shape[1]
     flat = tokens.flatten()
@@ -346,7 +348,7 @@ def pack(tokens: Tensor, lengths: Tensor, *more: Tensor) -> PackedSequence:
     lengths, order = lengths.sort(descending=True, stable=True)
     steps = torch.arange(int(lengths[0]))[:, None]
     real = steps < lengths  # (steps, rows)
-    data = flat[(starts[order] + steps)[real]]
+    data = flat[send((starts[order] + steps)[real], flat.device)]
     return PackedSequence(data, real.sum(1), order, order.argsort())
 
 

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reidlib.devices import send
 from reidlib.losses import identity_loss
 from reidlib.models.backbones import backbone
 from reidlib.models.ssan import (
@@ -29,7 +30,7 @@ from reidlib.models.ssan import (
     cosines,
     part_maxima,
 )
-from reidlib.models.text_encoder import pack_captions, row_maxima, send, word_states
+from reidlib.models.text_encoder import pack_captions, row_maxima, word_states
 
 EVALUATIONS = {"Sg": {"Sg": 1.0}, "Sl": {"Sl": 1.0}, "Sg+Sl": {"Sg": 1.0, "Sl": 1.0}}
 

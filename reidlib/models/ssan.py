@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reidlib.devices import send
 from reidlib.errors import UsageError
 from reidlib.losses import identity_loss
 from reidlib.models.backbones import BACKBONES, backbone
@@ -34,7 +35,6 @@ from reidlib.models.text_encoder import (
     attended_row_maxima,
     pack_captions,
     row_maxima,
-    send,
     word_states,
 )
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.utils.rnn import PackedSequence
 
+from reidlib.devices import send
 from reidlib.errors import DataError
 
 
@@ -66,11 +67,6 @@ def pack_captions(texts: Sequence[tuple[Tensor, Tensor]], copies: int = 1) -> Pa
     flat = torch.cat([tokens.flatten() for tokens, _ in texts])
     address, copy, slots = (send(x, device) for x in (address, copy, slots))
     return Packed(flat[address], copy, batch_sizes, order, slots)
-
-
-def send(x: Tensor, device: torch.device) -> Tensor:
-    """`x`, from the CPU, on `device`; the CPU does not wait for what a GPU has still to do."""
-    return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
 
 
 def word_states(lstm: nn.LSTM, x: Tensor, batch_sizes: Tensor) -> Tensor:

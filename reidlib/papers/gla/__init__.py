@@ -343,10 +343,7 @@ def train_and_evaluate(
     model = place(build(experiment, data), compute)
 
     def losses(batch: TupleBatch, stage: Stage) -> dict[str, Tensor]:
-        text, device = batch.text, compute.device
-        tokens, phrases = text.tokens.to(device), text.phrases.to(device)
-        words = (tokens, text.lengths, phrases, text.phrase_lengths, text.phrase_offsets)
-        return model(batch.images, batch.labels, *words)
+        return model(batch.images, batch.labels, *batch.text)
 
     history = fit(
         model,

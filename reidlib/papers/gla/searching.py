@@ -95,5 +95,5 @@ def encode_pairs(model: GLA, split: TextImageSplit, batch_size: int = 256) -> tu
     theta_g = []
     for rows in torch.arange(len(split.captions)).split(batch_size):
         text = text_of(split, rows)
-        theta_g.append(model.encode_descriptions(text.tokens.to(psi_bar[0].device), text.lengths))
+        theta_g.append(model.encode_descriptions(text.tokens, text.lengths))
     return torch.cat(psi_bar), torch.cat(theta_g)

@@ -140,7 +140,7 @@ def retrievals(trained: Trained, captions: Sequence[int], k: int = 5) -> list[ex
     """What test captions, by their number, find."""
     split = trained.data.test
     text = text_of(split, torch.as_tensor(list(captions)))
-    texts = trained.model.encode_text(text.tokens.to(trained.device), text.lengths)
+    texts = trained.model.encode_text(text.tokens, text.lengths)
     return exploring.retrievals(split, captions, scores(trained, texts), k)
 
 
@@ -155,7 +155,7 @@ def word_parts(trained: Trained, captions: Sequence[int]) -> list[WordParts]:
     found = []
     for rows in torch.as_tensor(list(captions), dtype=torch.int64).split(256):
         text = text_of(split, rows)
-        attention = word_attention(trained.model, text.tokens.to(trained.device), text.lengths)
+        attention = word_attention(trained.model, text.tokens, text.lengths)
         attention = attention.float().cpu().numpy()
         for n, (caption, length) in enumerate(zip(rows.tolist(), text.lengths, strict=True)):
             words = read(split.captions[caption], int(length))
