@@ -10,6 +10,7 @@ from torchvision.models.resnet import BasicBlock
 
 from reidlib.errors import DataError, UsageError
 from reidlib.models import cmpm, dual_path, mia, scan, vitaa
+from reidlib.models.codes import GlobalCodes, concatenate
 
 NARROW = {"ids": 4, "vocabulary": 30, "width": 0.0625, "depths": (1, 1, 1, 1)}
 LABELS = torch.tensor([0, 1, 1, 3])
@@ -126,9 +127,7 @@ def test_codes_do_not_depend_on_the_batch(name):
                 own = (text[0][rows], text[1][rows], text[2][i : i + 2])
             alone.append(model.encode_text(tokens[i : i + 1, :n], lengths[i : i + 1], *own))
         singles = [model.encode_images(pictures[i : i + 1]) for i in range(4)]
-        apart = module.similarities(
-            module.concatenate_images(singles), module.concatenate_texts(alone)
-        )
+        apart = module.similarities(concatenate(singles), concatenate(alone))
     assert set(together) == {s for e in module.EVALUATIONS.values() for s in e}
     for key, scores in together.items():
         assert scores.shape == (4, 4)
@@ -327,11 +326,11 @@ def test_dual_path_weights_of_the_second_stage():
     v, t = torch.zeros(2, P), torch.zeros(2, P)
     v[0, 0] = v[1, 1] = t[0, 0] = t[1, 1] = 1.0
     v[:, 2] = -5.0  # the ReLU takes it away
-    terms = model.loss(dual_path.Codes(v), dual_path.Codes(t), torch.tensor([0, 1]))
+    terms = model.loss(GlobalCodes(v), GlobalCodes(t), torch.tensor([0, 1]))
     assert terms["id_v"].item() == pytest.approx(math.log(4))
     assert terms["id_t"].item() == pytest.approx(0.5 * math.log(4))
     assert terms["rank"].item() == 0.0
-    terms = model.loss(dual_path.Codes(v), dual_path.Codes(t.flip(0)), torch.tensor([0, 1]))
+    terms = model.loss(GlobalCodes(v), GlobalCodes(t.flip(0)), torch.tensor([0, 1]))
     assert terms["rank"].item() == pytest.approx(2 * (2 + 2))
 
 

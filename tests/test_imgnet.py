@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
 from reidlib.errors import DataError, UsageError
+from reidlib.models.codes import concatenate
 from reidlib.models.imgnet import (
     EVALUATIONS,
     ImageCodes,
@@ -17,7 +18,6 @@ from reidlib.models.imgnet import (
     TextCodes,
     attended_cosine,
     attention_maps,
-    concatenate_images,
     concatenate_texts,
     fuse,
     group_count,
@@ -509,9 +509,9 @@ def test_codes_of_batches_join():
     ]
     joined = concatenate_texts(halves)
     assert all(torch.equal(a, b) for a, b in zip(joined, texts, strict=True))
-    joined = concatenate_images([ImageCodes(*(t[i : i + 2] for t in images)) for i in (0, 2, 4)])
+    joined = concatenate([ImageCodes(*(t[i : i + 2] for t in images)) for i in (0, 2, 4)])
     assert all(torch.equal(a, b) for a, b in zip(joined, images, strict=True))
-    only_global = concatenate_images([ImageCodes(images.VG, None)] * 2)
+    only_global = concatenate([ImageCodes(images.VG, None)] * 2)
     assert only_global.MV is None
 
 

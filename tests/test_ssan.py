@@ -17,6 +17,7 @@ from reidlib.errors import DataError, UsageError
 from reidlib.evaluate import first_match_ranks
 from reidlib.experiment import Stage, Training
 from reidlib.models import ssan
+from reidlib.models.codes import concatenate
 from reidlib.models.ssan import (
     MVNLN,
     SSAN,
@@ -26,7 +27,6 @@ from reidlib.models.ssan import (
     SSANConfig,
     WeakCaptions,
     compound_ranking_losses,
-    concatenate_images,
     evaluations,
     fuse,
     parameter_counts,
@@ -546,7 +546,7 @@ def test_scores_are_cosines_and_their_sum():
         fuse(scores, evaluations(SMALL)["Sg+Sl+Sn"]), scores["Sg"] + scores["Sl"] + scores["Sn"]
     )
     assert list(evaluations(replace(SMALL, **VARIANTS["cr"]))) == ["Sg"]
-    parts = concatenate_images([Codes(*(f[:2] for f in images)), Codes(*(f[2:] for f in images))])
+    parts = concatenate([Codes(*(f[:2] for f in images)), Codes(*(f[2:] for f in images))])
     torch.testing.assert_close(similarities(parts, texts), scores)
 
 

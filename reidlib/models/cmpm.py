@@ -8,9 +8,7 @@ are dropped out at random. The maximum is taken over real words only, and a batc
 distribution is the mask of same people divided by its row sums.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,10 +16,11 @@ from torch import Tensor, nn
 
 from reidlib.losses import identity_loss
 from reidlib.models.backbones import backbone
-from reidlib.models.ssan import cosines
+from reidlib.models.codes import GlobalCodes, global_similarities
 from reidlib.models.text_encoder import pack_captions, row_maxima, word_states
 
 EVALUATIONS = {"Sg": {"Sg": 1.0}}
+similarities = global_similarities
 
 _EPS = 1e-8
 
@@ -45,12 +44,6 @@ class CMPMConfig:
     cmpc: bool = True
 
 
-class Codes(NamedTuple):
-    """Joint embeddings f_g float (B, P) of images or captions."""
-
-    f_g: Tensor
-
-
 class CMPM(nn.Module):
     """The whole network, CMPC's classifier included."""
 
@@ -66,19 +59,19 @@ class CMPM(nn.Module):
         self.W = nn.Parameter(torch.empty(cfg.P, cfg.ids))
         nn.init.xavier_uniform_(self.W)
 
-    def encode_images(self, images: Tensor) -> Codes:
+    def encode_images(self, images: Tensor) -> GlobalCodes:
         """Images float (B, 3, h, w), normalized."""
-        return Codes(self.joint_image(self.backbone(images).mean((2, 3))))
+        return GlobalCodes(self.joint_image(self.backbone(images).mean((2, 3))))
 
-    def encode_text(self, tokens: Tensor, lengths: Tensor) -> Codes:
+    def encode_text(self, tokens: Tensor, lengths: Tensor) -> GlobalCodes:
         """Captions int64 (B, L), padded, and their lengths int64 (B,), on the CPU."""
         packed = pack_captions([(tokens, lengths)])
         x = F.dropout(self.W_e(packed.tokens), self.cfg.dropout, self.training)
         e = word_states(self.lstm, x, packed.batch_sizes).transpose(0, 1).flatten(1)
         e = F.dropout(e, self.cfg.dropout, self.training)  # (words, 2 H)
-        return Codes(self.joint_text(row_maxima(e, packed.slots)))
+        return GlobalCodes(self.joint_text(row_maxima(e, packed.slots)))
 
-    def loss(self, images: Codes, texts: Codes, labels: Tensor) -> dict[str, Tensor]:
+    def loss(self, images: GlobalCodes, texts: GlobalCodes, labels: Tensor) -> dict[str, Tensor]:
         """CMPM and CMPC of B matched pairs, both directions each; labels int64 (B,)."""
         terms = {}
         with torch.autocast(images.f_g.device.type, enabled=False):
@@ -132,17 +125,3 @@ def cmpc_loss(x: Tensor, z: Tensor, W: Tensor, labels: Tensor) -> Tensor:
         return identity_loss(((a * unit).sum(1, keepdim=True) * unit) @ W, labels)
 
     return one_way(x, z) + one_way(z, x)
-
-
-@torch.no_grad()
-def similarities(images: Codes, texts: Codes) -> dict[str, Tensor]:
-    """ "Sg", the cosine of every caption with every image: float32 (captions, images)."""
-    return {"Sg": cosines(texts.f_g, images.f_g)}
-
-
-def concatenate_images(codes: Sequence[Codes]) -> Codes:
-    """The codes of several batches as one."""
-    return Codes(torch.cat([c.f_g for c in codes]))
-
-
-concatenate_texts = concatenate_images

@@ -14,9 +14,7 @@ authors' half batch of drawn negatives. Retrieval compares, as the authors' test
 before the last ReLU.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,9 +23,10 @@ from torch import Tensor, nn
 from reidlib.errors import DataError
 from reidlib.losses import identity_loss
 from reidlib.models.backbones import backbone, scaled_channels
-from reidlib.models.ssan import cosines
+from reidlib.models.codes import GlobalCodes, cosines, global_similarities
 
 EVALUATIONS = {"Sg": {"Sg": 1.0}}
+similarities = global_similarities
 
 
 @dataclass(frozen=True)
@@ -46,12 +45,6 @@ class DualPathConfig:
     dropout: float = 0.8  # before the classifier
     margin: float = 1.0
     weights: tuple[float, float, float] = (2.0, 1.0, 0.5)  # ranking, image, text; stage 2
-
-
-class Codes(NamedTuple):
-    """f_g float (B, P) of images or captions, before the last ReLU."""
-
-    f_g: Tensor
 
 
 class TextUnit(nn.Module):
@@ -116,11 +109,11 @@ class DualPath(nn.Module):
         self.text_fc = nn.Sequential(nn.Linear(P, P, bias=False), nn.BatchNorm1d(P))
         self.W_share = nn.Linear(P, cfg.ids)
 
-    def encode_images(self, images: Tensor) -> Codes:
+    def encode_images(self, images: Tensor) -> GlobalCodes:
         """Images float (B, 3, h, w), normalized."""
-        return Codes(self.image_fc(self.backbone(images).mean((2, 3))))
+        return GlobalCodes(self.image_fc(self.backbone(images).mean((2, 3))))
 
-    def encode_text(self, tokens: Tensor, lengths: Tensor) -> Codes:
+    def encode_text(self, tokens: Tensor, lengths: Tensor) -> GlobalCodes:
         """Captions int64 (B, L), padded, and their lengths int64 (B,), on the CPU.
 
         Words beyond the window are left out. Raises DataError for a caption without words.
@@ -128,10 +121,10 @@ class DualPath(nn.Module):
         words = place_in_window(tokens, lengths, self.cfg.window, at_random=self.training)
         x = (self.W_e(words) + self.bias).transpose(1, 2)  # (B, V, window)
         x = self.text_cnn(self.word_norm(x)).mean(2)
-        return Codes(self.text_fc(x))
+        return GlobalCodes(self.text_fc(x))
 
     def loss(
-        self, images: Codes, texts: Codes, labels: Tensor, ranking: bool = True
+        self, images: GlobalCodes, texts: GlobalCodes, labels: Tensor, ranking: bool = True
     ) -> dict[str, Tensor]:
         """Weighted losses of B matched pairs; labels int64 (B,). Their sum is to be minimized.
 
@@ -195,17 +188,3 @@ def random_ranking_loss(S: Tensor, labels: Tensor, margin: float = 1.0) -> Tenso
         return torch.where(other.any(1), hinge, 0)
 
     return (one_way(S) + one_way(S.T)).mean()
-
-
-@torch.no_grad()
-def similarities(images: Codes, texts: Codes) -> dict[str, Tensor]:
-    """ "Sg", the cosine of every caption with every image: float32 (captions, images)."""
-    return {"Sg": cosines(texts.f_g, images.f_g)}
-
-
-def concatenate_images(codes: Sequence[Codes]) -> Codes:
-    """The codes of several batches as one."""
-    return Codes(torch.cat([c.f_g for c in codes]))
-
-
-concatenate_texts = concatenate_images

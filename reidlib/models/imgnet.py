@@ -588,12 +588,6 @@ def ranks_of_all_pairs(
     return ranks
 
 
-def concatenate_images(codes: Sequence[ImageCodes]) -> ImageCodes:
-    """The codes of several batches of images as one."""
-    VG, MV = zip(*codes, strict=True)
-    return ImageCodes(torch.cat(VG), None if MV[0] is None else torch.cat(MV))
-
-
 def concatenate_texts(codes: Sequence[TextCodes]) -> TextCodes:
     """The codes of several batches of captions as one."""
     TS, MP, offsets = zip(*codes, strict=True)

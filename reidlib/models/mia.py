@@ -13,7 +13,6 @@ Follows the public, unofficial implementation, but captions get captions as nega
 third step, attention between stripes and phrases, is not part of it, nor of this one.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,8 +23,8 @@ from torch.nn.utils.rnn import PackedSequence
 
 from reidlib.losses import identity_loss, ranking_loss
 from reidlib.models.backbones import backbone
+from reidlib.models.codes import cosines
 from reidlib.models.recurrent import last_states
-from reidlib.models.ssan import cosines
 from reidlib.models.text_encoder import pack_captions
 
 # Sg image - caption, Sl stripes - caption, Sp image - phrases.
@@ -221,18 +220,3 @@ def similarities(
         "Sl": torch.cat(stripes, 1),
         "Sp": torch.cat(phrases),
     }
-
-
-def concatenate_images(codes: Sequence[ImageCodes]) -> ImageCodes:
-    """The codes of several batches as one."""
-    return ImageCodes(*(torch.cat(c) for c in zip(*codes, strict=True)))
-
-
-def concatenate_texts(codes: Sequence[TextCodes]) -> TextCodes:
-    """The codes of several batches as one, padded to the most phrases of all."""
-    most = max(c.real.shape[1] for c in codes)
-    return TextCodes(
-        torch.cat([c.f_g for c in codes]),
-        torch.cat([F.pad(c.f_p, (0, 0, 0, most - c.f_p.shape[1])) for c in codes]),
-        torch.cat([F.pad(c.real, (0, most - c.real.shape[1])) for c in codes]),
-    )

@@ -28,7 +28,7 @@ def last_states(gru: nn.GRU, x: Tensor, packed: PackedSequence) -> Tensor:
         x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
         ahead = F.linear(x, gru.weight_ih_l0, gru.bias_ih_l0)
         back = F.linear(x, gru.weight_ih_l0_reverse, gru.bias_ih_l0_reverse)
-        gates = torch.stack((ahead, back.index_select(0, _reversed(packed.batch_sizes))))
+        gates = torch.stack((ahead, back.index_select(0, reversed_words(packed.batch_sizes))))
         # Rows of the recurrent weights are the reset, update and new gates; rolled, the new gate
         # comes first. See _Recurrence.
         H = gru.hidden_size
@@ -38,7 +38,7 @@ def last_states(gru: nn.GRU, x: Tensor, packed: PackedSequence) -> Tensor:
     return h.transpose(0, 1).flatten(1).index_select(0, packed.unsorted_indices)
 
 
-def _reversed(sizes: Tensor) -> Tensor:
+def reversed_words(sizes: Tensor) -> Tensor:
     """Where in the packed data each sequence's words stand in reverse order: int64 (words,)."""
     starts = sizes.cumsum(0) - sizes
     step = torch.arange(len(sizes)).repeat_interleave(sizes)

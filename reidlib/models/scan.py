@@ -12,7 +12,6 @@ and 0.5). The part similarities are averaged. The words' weighted sum is that of
 for the identity loss, and of their unit vectors for the similarity, as in SCAN.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,11 +22,11 @@ from torch import Tensor, nn
 from reidlib.devices import send
 from reidlib.losses import identity_loss
 from reidlib.models.backbones import backbone
+from reidlib.models.codes import cosines
 from reidlib.models.ssan import (
     PartClassifiers,
     PartConvs,
     compound_ranking_losses,
-    cosines,
     part_maxima,
 )
 from reidlib.models.text_encoder import pack_captions, row_maxima, word_states
@@ -186,18 +185,3 @@ def similarities(
         text = TextCodes(text.f_g, text.words[:, :longest], text.real[:, :longest])
         rows.append(attended_cosines(images.f_l, text, lambda_softmax).T)
     return {"Sg": cosines(texts.f_g, images.f_g), "Sl": torch.cat(rows)}
-
-
-def concatenate_images(codes: Sequence[ImageCodes]) -> ImageCodes:
-    """The codes of several batches as one."""
-    return ImageCodes(*(torch.cat(c) for c in zip(*codes, strict=True)))
-
-
-def concatenate_texts(codes: Sequence[TextCodes]) -> TextCodes:
-    """The codes of several batches as one, padded to the longest caption of all."""
-    longest = max(c.real.shape[1] for c in codes)
-    return TextCodes(
-        torch.cat([c.f_g for c in codes]),
-        torch.cat([F.pad(c.words, (0, 0, 0, longest - c.words.shape[1])) for c in codes]),
-        torch.cat([F.pad(c.real, (0, longest - c.real.shape[1])) for c in codes]),
-    )

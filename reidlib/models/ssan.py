@@ -30,6 +30,7 @@ from reidlib.devices import send
 from reidlib.errors import UsageError
 from reidlib.losses import identity_loss
 from reidlib.models.backbones import BACKBONES, backbone
+from reidlib.models.codes import cosines
 from reidlib.models.text_encoder import (
     Packed,
     attended_row_maxima,
@@ -337,16 +338,6 @@ class SSAN(nn.Module):
 # ------------------------------------------------------------------ IV. the losses
 
 
-def cosines(v: Tensor, t: Tensor) -> Tensor:
-    """Cosine of every image with every caption, parts concatenated (Eq 7, 12, 17): (B, B')."""
-    with torch.autocast(v.device.type, enabled=False):
-        return _unit(v) @ _unit(t).T
-
-
-def _unit(x: Tensor) -> Tensor:
-    return F.normalize(x.flatten(1).float(), dim=1, eps=1e-8)
-
-
 def compound_ranking_losses(
     S: Tensor,
     S_weak: Tensor | None,
@@ -477,14 +468,6 @@ def similarities(images: Codes, texts: Codes) -> dict[str, Tensor]:
 def fuse(similarity: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
     """The weighted sum of similarities that ranks the gallery; weights as of `evaluations`."""
     return sum(weight * similarity[name] for name, weight in weights.items())
-
-
-def concatenate_images(codes: Sequence[Codes]) -> Codes:
-    """The codes of several batches as one."""
-    return Codes(*(None if c[0] is None else torch.cat(c) for c in zip(*codes, strict=True)))
-
-
-concatenate_texts = concatenate_images
 
 
 @torch.no_grad()

@@ -20,6 +20,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from reidlib.devices import send
 from reidlib.errors import DataError
+from reidlib.models.recurrent import reversed_words
 
 
 class Packed(NamedTuple):
@@ -80,7 +81,7 @@ def word_states(lstm: nn.LSTM, x: Tensor, batch_sizes: Tensor) -> Tensor:
         return states.unflatten(1, (2, -1)).transpose(0, 1)
     with torch.autocast("cpu", enabled=False):
         x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-        turn = _reversed(batch_sizes)
+        turn = reversed_words(batch_sizes)
         ahead, back = (
             F.linear(
                 x,
@@ -118,15 +119,6 @@ def attended_row_maxima(e: Tensor, s: Tensor, slots: Tensor) -> Tensor:
     s = s.to(torch.promote_types(s.dtype, torch.float32))
     s_max = s.gather(0, word.transpose(1, 2).reshape(R * C, K)).view(R, C, K)
     return e_max * s_max.transpose(1, 2)
-
-
-def _reversed(sizes: Tensor) -> Tensor:
-    """Where in the packed order each row's words stand when it is read backward: int64 (words,)."""
-    starts = sizes.cumsum(0) - sizes
-    step = torch.arange(len(sizes)).repeat_interleave(sizes)
-    row = torch.arange(len(step)) - starts[step]
-    length = (torch.arange(int(sizes[0]))[:, None] < sizes).sum(1)
-    return starts[length[row] - 1 - step] + row
 
 
 class _Recurrence(torch.autograd.Function):

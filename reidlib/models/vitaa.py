@@ -12,7 +12,6 @@ attributes count as present.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 from reidlib.errors import UsageError
 from reidlib.losses import identity_loss
 from reidlib.models.backbones import load_imagenet, resnet50, scaled_channels
-from reidlib.models.ssan import cosines
+from reidlib.models.codes import cosines
 from reidlib.models.text_encoder import (
     attended_row_maxima,
     pack_captions,
@@ -236,13 +235,3 @@ def similarities(images: ImageCodes, texts: TextCodes) -> dict[str, Tensor]:
     (captions, images)."""
     parts = _unit(texts.f_l).flatten(1) @ _unit(images.f_l).flatten(1).T
     return {"Sg": cosines(texts.f_g, images.f_g), "Sl": parts / len(PARTS)}
-
-
-def concatenate_images(codes: Sequence[ImageCodes]) -> ImageCodes:
-    """The codes of several batches as one, without segmentations."""
-    return ImageCodes(torch.cat([c.f_g for c in codes]), torch.cat([c.f_l for c in codes]), None)
-
-
-def concatenate_texts(codes: Sequence[TextCodes]) -> TextCodes:
-    """The codes of several batches as one."""
-    return TextCodes(*(torch.cat(c) for c in zip(*codes, strict=True)))

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,19 +12,29 @@ from safetensors.torch import load_file
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
+from reidlib.data import text_image
 from reidlib.data.dataset import Dataset
-from reidlib.data.text_image import TextImageData, TextImageSplit, prepare, text_of
+from reidlib.data.text_image import TextImageSplit, text_of
+from reidlib.experiment import Experiment
 from reidlib.models.backbones import backbone
+from reidlib.models.codes import concatenate
 from reidlib.train import Compute
 
-Codes = TypeVar("Codes")
+Data = TypeVar("Data")
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def prepared(
-    dataset: Dataset, image_size: tuple[int, int], cache_dir: Path, device: str, **settings: Any
-) -> TextImageData:
-    """`reidlib.data.text_image.prepare`, kept for the next run of the same process."""
-    return _prepare(Hashed(dataset), image_size, cache_dir, device, tuple(settings.items()))
+    dataset: Dataset,
+    image_size: tuple[int, int],
+    cache_dir: Path,
+    device: str,
+    prepare: Callable[..., Data] = text_image.prepare,
+    **settings: Any,
+) -> Data:
+    """What `prepare` makes of a dataset, kept for the next run of the same process."""
+    key = Hashed(dataset), image_size, cache_dir, device, prepare, tuple(settings.items())
+    return _prepare(*key)
 
 
 @dataclass(frozen=True)
@@ -46,8 +56,9 @@ def _prepare(
     image_size: tuple[int, int],
     cache_dir: Path,
     device: str,
+    prepare: Callable[..., Any],
     settings: tuple[tuple[str, Any], ...],
-) -> TextImageData:
+) -> Any:
     return prepare(
         hashed.dataset,
         image_size=image_size,
@@ -69,19 +80,15 @@ def place(model: nn.Module, compute: Compute) -> nn.Module:
 
 @torch.inference_mode()
 def encode_images(
-    model: nn.Module,
-    split: TextImageSplit,
-    compute: Compute,
-    join: Callable[[Sequence[Codes]], Codes],
-    batch_size: int = 256,
-) -> Codes:
+    model: nn.Module, split: TextImageSplit, compute: Compute, batch_size: int = 256
+) -> Any:
     """Codes of all images of a split, in their order; leaves the model in evaluation mode."""
     model.eval()
     codes = []
     with torch.autocast(compute.device, torch.bfloat16, enabled=compute.bf16):
         for rows in torch.arange(len(split.frame)).split(batch_size):
             codes.append(model.encode_images(split.images.batch(rows)))
-    return join(codes)
+    return concatenate(codes)
 
 
 @torch.inference_mode()
@@ -136,8 +143,13 @@ def weights_of(model: nn.Module) -> bytes:
     )
 
 
-def load_weights(model: nn.Module, weights: Path) -> nn.Module:
-    """The model with a finished run's state, in evaluation mode."""
+def load_trained(
+    build: Callable[[Experiment, Data], Model], experiment: Experiment, data: Data, weights: Path
+) -> Model:
+    """What a paper's `build` makes of an experiment, with a finished run's weights, on the CPU and
+    in evaluation mode. ImageNet weights are not needed again."""
+    scratch = replace(experiment, training=replace(experiment.training, pretrained=False))
+    model = build(scratch, data)
     model.load_state_dict(load_file(weights))
     return model.eval()
 

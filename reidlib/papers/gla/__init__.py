@@ -32,7 +32,7 @@ from reidlib.papers.tables import PublishedRow, PublishedTable, load_tables
 from reidlib.papers.training import (
     Hashed,
     backbone_cost,
-    load_weights,
+    load_trained,
     metrics_of,
     place,
     prepared,
@@ -310,21 +310,8 @@ def prepare_data(
     size = experiment.training.image_size
     if dataset.name == cuhk_pedes.NAME:
         return prepared(dataset, size, cache_dir, device, kinds=KINDS)
-    described_too = _needs_captions(experiment.model)
-    return _prepare(Hashed(dataset), size, cache_dir, device, described_too)
-
-
-@lru_cache(maxsize=2)
-def _prepare(
-    hashed: Hashed, size: tuple[int, int], cache_dir: Path, device: str, descriptions: bool
-) -> DescribedData:
-    return described.prepare(
-        hashed.dataset,
-        image_size=size,
-        cache_dir=cache_dir,
-        device=device,
-        descriptions=descriptions,
-    )
+    language = _needs_captions(experiment.model)
+    return prepared(dataset, size, cache_dir, device, described.prepare, descriptions=language)
 
 
 def train_and_evaluate(
@@ -404,5 +391,4 @@ def _batches(
 
 def load_model(experiment: Experiment, data: DescribedData | TextImageData, weights: Path) -> GLA:
     """A finished run's model, in evaluation mode, on the CPU."""
-    scratch = replace(experiment, training=replace(experiment.training, pretrained=False))
-    return load_weights(build(scratch, data), weights)
+    return load_trained(build, experiment, data, weights)

@@ -24,7 +24,6 @@ from reidlib.models.imgnet import (
     IMGNet,
     IMGNetConfig,
     TextCodes,
-    concatenate_images,
     concatenate_texts,
     parameter_counts,
     ranks_of_all_pairs,
@@ -34,7 +33,7 @@ from reidlib.papers.tables import PublishedRow, PublishedTable, load_tables
 from reidlib.papers.training import (
     backbone_cost,
     encode_images,
-    load_weights,
+    load_trained,
     metrics_of,
     place,
     prepared,
@@ -361,12 +360,11 @@ def train_and_evaluate(
 
 def encode(model: IMGNet, split: TextImageSplit, compute: Compute) -> tuple[ImageCodes, TextCodes]:
     """Codes of all images and all captions of a split, in their order."""
-    images = encode_images(model, split, compute, concatenate_images)
+    images = encode_images(model, split, compute)
     texts = [codes for _, codes in text_blocks(model, split, compute, phrases=True)]
     return images, concatenate_texts(texts)
 
 
 def load_model(experiment: Experiment, data: TextImageData, weights: Path) -> IMGNet:
     """A finished run's model, in evaluation mode, on the CPU."""
-    scratch = replace(experiment, training=replace(experiment.training, pretrained=False))
-    return load_weights(build(scratch, data), weights)
+    return load_trained(build, experiment, data, weights)

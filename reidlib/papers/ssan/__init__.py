@@ -2,7 +2,7 @@
 
 Besides SSAN and its variants, the authors ran five methods to compare with. Each has a module of
 its own in `reidlib.models`; what these modules have in common is used here, and nowhere else:
-`encode_images`, `encode_text`, `similarities`, `concatenate_images`, `concatenate_texts`.
+`encode_images` and `encode_text` of the networks, `similarities` and `EVALUATIONS` of the modules.
 """
 
 import time
@@ -33,15 +33,17 @@ from reidlib.evaluate import first_match_ranks, top_k
 from reidlib.experiment import Experiment, Stage, Training, hash_json
 from reidlib.models import cmpm, dual_path, mia, scan, ssan, vitaa
 from reidlib.models.backbones import find_imagenet, load_imagenet
-from reidlib.papers import Cell, Result, training
+from reidlib.papers import Cell, Result
 from reidlib.papers.tables import PublishedRow, PublishedTable, load_tables
 from reidlib.papers.training import (
     Hashed,
     backbone_cost,
-    load_weights,
+    encode_images,
+    load_trained,
     metrics_of,
     place,
     prepared,
+    text_blocks,
     weights_of,
 )
 from reidlib.train import Compute, fit
@@ -557,7 +559,7 @@ def rank(model: nn.Module, split: TextImageSplit, compute: Compute) -> dict[str,
     images = encode_images(model, split, compute)
     ranks: dict[str, list[np.ndarray]] = {name: [] for name in evaluations_of(model.cfg)}
     # Texts are encoded and compared block by block: SCAN's hold every word of a caption.
-    for rows, texts in training.text_blocks(model, split, compute, isinstance(model, mia.MIA)):
+    for rows, texts in text_blocks(model, split, compute, isinstance(model, mia.MIA)):
         similarity = module.similarities(images, texts)
         pids = split.caption_pids[rows.numpy()]
         for name, weights in evaluations_of(model.cfg).items():
@@ -566,13 +568,6 @@ def rank(model: nn.Module, split: TextImageSplit, compute: Compute) -> dict[str,
     return {name: np.concatenate(blocks) for name, blocks in ranks.items()}
 
 
-def encode_images(model: nn.Module, split: TextImageSplit, compute: Compute) -> Any:
-    """Codes of all images of a split, in their order."""
-    module, _ = _METHODS[type(model.cfg)]
-    return training.encode_images(model, split, compute, module.concatenate_images)
-
-
 def load_model(experiment: Experiment, data: TextImageData, weights: Path) -> nn.Module:
     """A finished run's model, in evaluation mode, on the CPU."""
-    scratch = replace(experiment, training=replace(experiment.training, pretrained=False))
-    return load_weights(build(scratch, data), weights)
+    return load_trained(build, experiment, data, weights)
