@@ -8,7 +8,7 @@ import torch
 
 from reidlib.arguments import check, run_all_parser
 from reidlib.cli import session_of
-from reidlib.errors import ReidlibError
+from reidlib.errors import DataError, ReidlibError
 from reidlib.files import locked
 from reidlib.papers import get_paper
 from reidlib.report.html import Banner, write_page
@@ -38,14 +38,24 @@ def main(argv: Sequence[str] | None = None) -> None:
 def write_reports(session: Session, papers: Sequence[str], *, train: bool = True) -> int:
     """Train (if `train`) and report the papers one by one; returns the exit status.
 
-    A paper that fails is shown in the index and does not stop the others; the status is then 1.
-    Raises `ReidlibError` for what would stop them all: data that is not there, a full disk.
+    A paper that fails, or none of whose data is there, is shown in the index and does not stop the
+    others; the status is then 1. Raises `ReidlibError` for what would stop them all: no data for
+    any of them, a full disk.
     """
     status = 0
+    without_data = []
     for number, paper in enumerate(papers, start=1):
         title = get_paper(paper).TITLE
         print(f"== {title} ({number} of {len(papers)}), profile {session.profile_name}", flush=True)
-        error = _one_paper(session, paper, train=train)
+        started = time.time()
+        try:
+            error = _one_paper(session, paper, train=train)
+        except DataError as why:
+            without_data.append(why)
+            if len(without_data) == len(papers):
+                raise
+            error = str(why)
+        _record(session, paper, time.time() - started, error)
         if error:
             print(f"error: {title}: {error}", file=sys.stderr, flush=True)
             status = 1
@@ -56,9 +66,11 @@ def write_reports(session: Session, papers: Sequence[str], *, train: bool = True
 
 
 def _one_paper(session: Session, paper: str, *, train: bool) -> str:
-    """Train, execute the notebook, write page, tables and summary; returns what went wrong."""
+    """Train, execute the notebook, write the page; returns what went wrong.
+
+    Raises `DataError` if there is no data for any of its experiments.
+    """
     module = get_paper(paper)
-    started = time.time()
     errors = []
     planned = plan(session, [paper], progress=True)
     if train:
@@ -85,14 +97,20 @@ def _one_paper(session: Session, paper: str, *, train: bool) -> str:
             )
         except ReidlibError as error:
             errors.append(str(error))
-        results = collect(session, paper)
-        write_tables(results, session.folder / paper)
         failed = "; ".join(errors)
         if executed.exists():
             banner = make_banner(session, paper)
             problems = write_page(executed, session.folder / f"{paper}.html", banner, failed=failed)
             for problem in problems:
                 print(f"warning: {paper}.html: {problem}", file=sys.stderr)
+    return failed
+
+
+def _record(session: Session, paper: str, seconds: float, error: str) -> None:
+    """Write a paper's tables, and what the index and `summary.json` say of it."""
+    with locked(session.folder / ".locks" / paper):
+        results = collect(session, paper)
+        write_tables(results, session.folder / paper)
         update_summary(
             session.folder,
             {
@@ -104,16 +122,15 @@ def _one_paper(session: Session, paper: str, *, train: bool) -> str:
             },
             {
                 paper: paper_entry(
-                    "failed" if errors else "ok",
-                    time.time() - started,
+                    "failed" if error else "ok",
+                    seconds,
                     results.tables.values(),
                     results.claims,
-                    title=module.TITLE,
-                    error=failed,
+                    title=get_paper(paper).TITLE,
+                    error=error,
                 )
             },
         )
-    return failed
 
 
 def make_banner(session: Session, paper: str) -> Banner:

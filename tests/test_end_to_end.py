@@ -10,10 +10,12 @@ import nbformat
 import pandas as pd
 import pytest
 
+from reidlib.errors import DataError
 from reidlib.papers import PAPERS, get_paper
 from reidlib.papers.tables import LONG_COLUMNS
 from reidlib.run_all import write_reports
 from reidlib.session import Session
+from reidlib.synth.write import write
 
 ROOT = Path(__file__).resolve().parents[1]
 ENV = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -123,3 +125,21 @@ def test_a_failing_notebook_is_shown_and_loses_no_run(results, tmp_path, monkeyp
     monkeypatch.undo()
     assert write_reports(session, ["imgnet"], train=False) == 0
     assert "broken on purpose" not in (results / "smoke" / "index.html").read_text()
+
+
+def test_a_paper_without_data_does_not_stop_the_others(tmp_path, monkeypatch):
+    """Someone has Market-1501 alone: GLA is reported, IMG-Net shown as failed, whatever the order."""
+    write("market1501", tmp_path, ids=(8, 4), size=(64, 32))
+    session = Session.create("smoke", results=tmp_path / "results", data=tmp_path)
+    executed = []
+    monkeypatch.setattr(
+        "reidlib.run_all.run_notebook", lambda source, *_, **__: executed.append(source)
+    )
+    assert write_reports(session, ["imgnet", "gla"], train=False) == 1
+    assert [path.name for path in executed] == [get_paper("gla").NOTEBOOK]
+    summary = json.loads((session.folder / "summary.json").read_text())["papers"]
+    assert summary["imgnet"]["status"] == "failed" and summary["gla"]["status"] == "ok"
+    index = (session.folder / "index.html").read_text()
+    assert "CUHK-PEDES" in index
+    with pytest.raises(DataError, match="CUHK-PEDES"):
+        write_reports(session, ["imgnet"], train=False)
