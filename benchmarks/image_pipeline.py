@@ -23,9 +23,9 @@ import torchvision
 from PIL import Image
 from torchvision import transforms
 
-from reidlib.data.cuhk_pedes import load
-from reidlib.data.images import IMAGENET_MEAN, IMAGENET_STD, DeviceImages, image_cache
-from reidlib.synth.write import write
+from reidlib.data.batches.images import IMAGENET_MEAN, IMAGENET_STD, DeviceImages, image_cache
+from reidlib.data.formats.cuhk_pedes import load
+from reidlib.world.write import write
 
 SIZE = (384, 128)
 PAD = 10

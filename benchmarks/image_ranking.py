@@ -2,9 +2,10 @@
 
     python benchmarks/image_ranking.py [--device cpu|cuda] [--threads 2] [--noise 3]
 
-Times, on the same features: the bare product query @ gallery.T, `reidlib.ranking.rank_features`
-with CMC and both mAPs, and a straightforward evaluator that sorts every row. The three take turns,
-so that what else runs on the machine hits all of them. The last line is JSON.
+Times, on the same features: the bare product query @ gallery.T,
+`reidlib.metrics.ranking.rank_features` with CMC and both mAPs, and a straightforward
+evaluator that sorts every row. The three take turns, so that what else runs on the machine hits
+all of them. The last line is JSON.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reidlib.ranking import rank_features
+from reidlib.metrics.ranking import rank_features
 
 IDS, CAMERAS, QUERIES = 750, 6, 3368
 GOOD, DISTRACTORS, JUNK = 13_115, 2_798, 3_819  # 19,732 gallery images

@@ -15,8 +15,8 @@ import time
 import cv2
 import numpy as np
 
-from reidlib.synth.render import render
-from reidlib.synth.shot import FAMILIES, make_shot
+from reidlib.world.drawing.render import render
+from reidlib.world.drawing.shot import FAMILIES, make_shot
 
 SIZES = ((96, 48), (384, 128))
 

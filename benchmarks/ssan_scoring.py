@@ -15,7 +15,7 @@ import time
 import numpy as np
 import torch
 
-from reidlib.evaluate import first_match_ranks
+from reidlib.metrics.first_match import first_match_ranks
 from reidlib.models.ssan import Codes, SSANConfig, evaluations, fuse, similarities
 
 PEOPLE = 1000

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from reidlib.models.parts.lstm import pack_captions
 from reidlib.models.ssan import SSAN, SSANConfig
-from reidlib.models.text_encoder import pack_captions
 
 VOCABULARY = 5000
 IDS = 11_000

@@ -17,8 +17,8 @@ from reidlib.errors import ReidlibError
 
 if TYPE_CHECKING:  # importing these takes seconds (torch); --help should not
     from reidlib.experiment import Experiment
-    from reidlib.runner import Planned
-    from reidlib.session import Session
+    from reidlib.run.runner import Planned
+    from reidlib.run.session import Session
 
 
 def parser() -> argparse.ArgumentParser:
@@ -69,15 +69,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _doctor(arguments: argparse.Namespace) -> int:
     from reidlib.doctor import examine, format_findings
-    from reidlib.session import project_root
+    from reidlib.run.session import project_root
 
     print(format_findings(examine(arguments.data or project_root() / "data")))
     return 0
 
 
 def _synth(arguments: argparse.Namespace) -> int:
-    from reidlib.session import Bar, cpu_count
-    from reidlib.synth.write import write
+    from reidlib.run.session import Bar, cpu_count
+    from reidlib.world.write import write
 
     names = DATASETS if arguments.dataset == "all" else (arguments.dataset,)
     for name in names:
@@ -94,7 +94,7 @@ def _synth(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from reidlib.runner import find, plan, run_missing
+    from reidlib.run.runner import find, plan, run_missing
 
     session = session_of(arguments)
     if arguments.key:
@@ -113,7 +113,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from reidlib.run_all import write_reports
+    from reidlib.report.write import write_reports
 
     return write_reports(session_of(arguments), arguments.papers, train=False)
 
@@ -123,7 +123,7 @@ _COMMANDS = {"doctor": _doctor, "synth": _synth, "run": _run, "report": _report}
 
 def session_of(arguments: argparse.Namespace) -> "Session":
     """The session that the parsed arguments describe."""
-    from reidlib.session import Session
+    from reidlib.run.session import Session
 
     return Session.create(
         profile=arguments.profile,

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from reidlib.data import (
+from reidlib.data.formats import (
     cuhk01,
     cuhk03,
     cuhk_pedes,
@@ -25,10 +25,10 @@ from reidlib.data import (
     rstpreid,
     viper,
 )
-from reidlib.data.checks import counts_table
-from reidlib.data.tagger import load_tagger
+from reidlib.data.formats.checks import counts_table
+from reidlib.data.language.tagger import load_tagger
 from reidlib.errors import DataError
-from reidlib.models.backbones import IMAGENET_FILES, imagenet_path
+from reidlib.models.parts.backbones import IMAGENET_FILES, imagenet_path
 
 Finding = dict[str, Any]
 

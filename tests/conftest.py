@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from reidlib.synth.write import write
+from reidlib.world.write import write
 
 torch.set_num_threads(1)
 # The same examples on every run: a red build is never a matter of luck.

@@ -6,8 +6,8 @@ import torchvision
 from torch import nn
 
 from reidlib.errors import DataError, UsageError
-from reidlib.models import backbones
-from reidlib.models.backbones import (
+from reidlib.models.parts import backbones
+from reidlib.models.parts.backbones import (
     backbone,
     imagenet_path,
     load_imagenet,

@@ -12,17 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reidlib.data.text import tokenize
-from reidlib.synth import captions as captions_module
-from reidlib.synth.captions import Caption, cuhk_caption, icfg_caption
-from reidlib.synth.dice import Dice
-from reidlib.synth.identity import Carried, Identity, make_identity
-from reidlib.synth.lexicon import COLOR_WORDS, NEAR_COLORS
-from reidlib.synth.render import render
-from reidlib.synth.shot import FAMILIES, Shot, make_shot
-from reidlib.synth.tagged import count_words, realize
-from reidlib.synth.train_tagger import imagined_visibility
-from reidlib.synth.wording import Voice
+from reidlib.data.language.words import tokenize
+from reidlib.world.dice import Dice
+from reidlib.world.drawing.render import render
+from reidlib.world.drawing.shot import FAMILIES, Shot, make_shot
+from reidlib.world.language import captions as captions_module
+from reidlib.world.language.captions import Caption, cuhk_caption, icfg_caption
+from reidlib.world.language.lexicon import COLOR_WORDS, NEAR_COLORS
+from reidlib.world.language.markup import count_words, realize
+from reidlib.world.language.train_tagger import imagined_visibility
+from reidlib.world.language.wording import Voice
+from reidlib.world.people.identity import Carried, Identity, make_identity
 
 WORLD_SEED = 31
 SMALL = (96, 48)
@@ -100,9 +100,9 @@ def test_pronouns_agree_with_the_person(key: tuple[int, int, int], k: int) -> No
 
 def test_same_arguments_same_caption_in_any_process() -> None:
     code = (
-        "from reidlib.synth.captions import cuhk_caption, icfg_caption\n"
-        "from reidlib.synth.identity import make_identity\n"
-        "from reidlib.synth.shot import make_shot\n"
+        "from reidlib.world.language.captions import cuhk_caption, icfg_caption\n"
+        "from reidlib.world.people.identity import make_identity\n"
+        "from reidlib.world.drawing.shot import make_shot\n"
         "for pid in range(20):\n"
         "    shot = make_shot(3, pid, 1, 'market')\n"
         "    see = {t: 0.9 for t in ('upper', 'lower', 'hair', 'footwear', 'scarf')}\n"

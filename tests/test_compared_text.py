@@ -9,8 +9,8 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock
 
 from reidlib.errors import DataError, UsageError
-from reidlib.models import cmpm, dual_path, mia, scan, vitaa
-from reidlib.models.codes import GlobalCodes, concatenate
+from reidlib.models.compared import cmpm, dual_path, mia, scan, vitaa
+from reidlib.models.parts.codes import GlobalCodes, concatenate
 
 NARROW = {"ids": 4, "vocabulary": 30, "width": 0.0625, "depths": (1, 1, 1, 1)}
 LABELS = torch.tensor([0, 1, 1, 3])

@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from reidlib.data.cuhk_pedes import ANNOTATION, EXPECTED, FOLDER, FOLDERS, SPLITS, load
 from reidlib.data.dataset import captions_frame, labels
-from reidlib.data.text import tokenize
+from reidlib.data.formats.cuhk_pedes import ANNOTATION, EXPECTED, FOLDER, FOLDERS, SPLITS, load
+from reidlib.data.language.words import tokenize
 from reidlib.errors import DataError, UsageError
-from reidlib.synth import cuhk_pedes as writer
-from reidlib.synth.write import write
+from reidlib.world.write import write
+from reidlib.world.writers import cuhk_pedes as writer
 
 SIZE = (32, 16)
 IDS = (4, 1, 2)
@@ -187,7 +187,7 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_same_bytes_for_any_number_of_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reidlib.synth.write._PART", 1)  # enough parts for two processes
+    monkeypatch.setattr("reidlib.world.write._PART", 1)  # enough parts for two processes
     seen: list[tuple[int, int]] = []
     one = write("cuhk-pedes", tmp_path / "one", ids=IDS, size=SIZE)
     two = write(
@@ -249,7 +249,7 @@ def test_processes_that_write_the_same_cooperate(tmp_path: Path) -> None:
 def test_failure_leaves_nothing_behind(
     error: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reidlib.synth.write._PART", 3)
+    monkeypatch.setattr("reidlib.world.write._PART", 3)
     whole, calls = writer.write_part, []
 
     def fails(folder: Path, *arguments: Any) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from reidlib import doctor
-from reidlib.data.cuhk_pedes import ANNOTATION, FOLDER
+from reidlib.data.formats.cuhk_pedes import ANNOTATION, FOLDER
 from reidlib.errors import DataError
 
 
@@ -59,7 +59,7 @@ def test_weights_are_compared_with_their_names(
     content = b"weights"
     good = f"net-{hashlib.sha256(content).hexdigest()[:8]}.pth"
     names = {("vgg16", "V1"): good, ("resnet50", "V1"): "net-00000000.pth"}
-    monkeypatch.setattr("reidlib.models.backbones.IMAGENET_FILES", names)
+    monkeypatch.setattr("reidlib.models.parts.backbones.IMAGENET_FILES", names)
     monkeypatch.setattr(doctor, "IMAGENET_FILES", names)
     (checkpoints / good).write_bytes(content)
     (checkpoints / "net-00000000.pth").write_bytes(content)

@@ -13,9 +13,9 @@ import pytest
 from reidlib.errors import DataError
 from reidlib.papers import PAPERS, get_paper
 from reidlib.papers.tables import LONG_COLUMNS
-from reidlib.run_all import write_reports
-from reidlib.session import Session
-from reidlib.synth.write import write
+from reidlib.report.write import write_reports
+from reidlib.run.session import Session
+from reidlib.world.write import write
 
 ROOT = Path(__file__).resolve().parents[1]
 ENV = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -27,7 +27,15 @@ MEASURED = {"imgnet": (1, 2, 3, 5, 6, 7), "ssan": (1, 2, 3, 4, 5), "gla": (2, 3,
 def results(tmp_path_factory):
     """What two `run_all` on one results folder at once leave; the notebook tests use it, too."""
     folder = os.environ.get("REIDLIB_RESULTS") or str(tmp_path_factory.mktemp("results"))
-    command = [sys.executable, "-m", "reidlib.run_all", "--profile", "smoke", "--results", folder]
+    command = [
+        sys.executable,
+        "-m",
+        "reidlib.report.write",
+        "--profile",
+        "smoke",
+        "--results",
+        folder,
+    ]
     started = [
         subprocess.Popen(
             command, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -128,12 +136,12 @@ def test_a_failing_notebook_is_shown_and_loses_no_run(results, tmp_path, monkeyp
 
 
 def test_a_paper_without_data_does_not_stop_the_others(tmp_path, monkeypatch):
-    """Someone has Market-1501 alone: GLA is reported, IMG-Net shown as failed, whatever the order."""
+    """Someone has Market-1501 alone: GLA is reported, IMG-Net shown as failed."""
     write("market1501", tmp_path, ids=(8, 4), size=(64, 32))
     session = Session.create("smoke", results=tmp_path / "results", data=tmp_path)
     executed = []
     monkeypatch.setattr(
-        "reidlib.run_all.run_notebook", lambda source, *_, **__: executed.append(source)
+        "reidlib.report.write.run_notebook", lambda source, *_, **__: executed.append(source)
     )
     assert write_reports(session, ["imgnet", "gla"], train=False) == 1
     assert [path.name for path in executed] == [get_paper("gla").NOTEBOOK]

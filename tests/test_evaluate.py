@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reidlib.errors import UsageError
-from reidlib.evaluate import (
+from reidlib.metrics.first_match import (
     first_match_ranks,
     first_match_ranks_in_blocks,
     top_k,

@@ -9,22 +9,23 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from reidlib.data.caption_join import EXCERPT, join_captions
-from reidlib.data.described import batches_of_tuples, prepare, tuples_of
+from reidlib.data.batches.borrowed_captions import EXCERPT, join_captions
+from reidlib.data.batches.tuples import batches_of_tuples, prepare, tuples_of
 from reidlib.data.load import load
 from reidlib.errors import DataError
+from reidlib.explore import gla as explore
+from reidlib.metrics.measures import Ranking, SingleShot
+from reidlib.metrics.ranking import rank_features
 from reidlib.models.gla import METHODS
 from reidlib.papers import gla
 from reidlib.papers.bootstrap import query_scores
 from reidlib.papers.claims import judge, load_claims
-from reidlib.papers.gla import explore, searching
+from reidlib.papers.gla import search
 from reidlib.papers.tables import Measurement, load_tables
-from reidlib.ranking import rank_features
-from reidlib.ranking_measures import Ranking, SingleShot
 from reidlib.report.results import collect
-from reidlib.runner import key_of, plan, run_one
-from reidlib.session import Session
-from reidlib.synth.write import write
+from reidlib.run.runner import key_of, plan, run_one
+from reidlib.run.session import Session
+from reidlib.world.write import write
 
 TABLES = load_tables("gla")
 IDS = {"market1501": (6, 4), "cuhk-sysu": (6, 4), "cuhk03": (6, 4), "cuhk01": (9,)}
@@ -339,12 +340,12 @@ def test_a_query_without_hand_drawn_boxes_is_searched_for_alone(
     (experiment,) = gla.cell("smoke", 2, "basel", "Market mAP").experiments
     data = gla.prepare_data(experiment, fewer, tmp_path, "cpu")
     model = gla.build(experiment, data)
-    query, gallery = searching.encode(model, data.query), searching.encode(model, data.gallery)
+    query, gallery = search.encode(model, data.query), search.encode(model, data.gallery)
     alone = rank_features(
         query, gallery, data.query.pids, data.gallery.pids, data.query.camids,
         data.gallery.camids, metric="euclidean",
     )  # fmt: skip
-    _, ranks, _ = searching.search_by_image(model, data)
+    _, ranks, _ = search.search_by_image(model, data)
     assert ranks["single query"].tolist() == alone.first.tolist()
     assert ranks["multi-query"][0] == alone.first[0]
 

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from reidlib.data.caption_join import EXCERPT
-from reidlib.data.text_image import to_text
+from reidlib.data.batches.borrowed_captions import EXCERPT
+from reidlib.data.batches.pairs import to_text
+from reidlib.explore import common
+from reidlib.explore import gla as explore
+from reidlib.explore.gla import PhraseAttention
 from reidlib.models.gla import phrase_owner
-from reidlib.papers import exploring, gla
-from reidlib.papers.gla import explore, searching
-from reidlib.papers.gla.explore import PhraseAttention
-from reidlib.session import Session
-from reidlib.synth.write import write
+from reidlib.papers import gla
+from reidlib.papers.gla import search
+from reidlib.run.session import Session
+from reidlib.world.write import write
 
 pytest.importorskip("matplotlib")
 nbformat = pytest.importorskip("nbformat")
@@ -45,7 +47,7 @@ def session(tmp_path_factory, world) -> Session:
 
 @pytest.fixture(scope="module")
 def datasets(session):
-    return exploring.available(session, explore.TITLES)
+    return common.available(session, explore.TITLES)
 
 
 @pytest.fixture(scope="module", params=list(explore.SHOWN))
@@ -56,9 +58,9 @@ def trained(session, request) -> explore.Trained:
     data = gla.prepare_data(experiment, dataset, session.cache, "cpu")
     model = gla.build(experiment, data).eval()
     if request.param == "cuhk-pedes":
-        gallery, query = searching.encode_pairs(model, data.test)
+        gallery, query = search.encode_pairs(model, data.test)
     else:
-        query, gallery = (searching.encode(model, part) for part in (data.query, data.gallery))
+        query, gallery = (search.encode(model, part) for part in (data.query, data.gallery))
     return explore.Trained(model, data, query, gallery)
 
 
@@ -263,7 +265,7 @@ def test_persons_and_what_shows_none(datasets):
 
 
 def test_rates_in_words(session):
-    text = exploring.learning_rates(gla.experiments("paper")[0].training)
+    text = common.learning_rates(gla.experiments("paper")[0].training)
     assert text == "20 epochs at 0.01, 20 epochs at 0.001"
 
 

@@ -19,19 +19,19 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from reidlib import doctor
-from reidlib.data import cuhk_pedes, icfg_pedes, rstpreid
+from reidlib.data.batches.pairs import TextImageData, prepare, text_of
 from reidlib.data.dataset import Dataset, captions_frame
-from reidlib.data.text import UNK, tokenize
-from reidlib.data.text_image import TextImageData, prepare, text_of
+from reidlib.data.formats import cuhk_pedes, icfg_pedes, rstpreid
+from reidlib.data.language.words import UNK, tokenize
 from reidlib.errors import DataError, UsageError
 from reidlib.models.ssan import SSAN, SSANConfig, WeakCaptions
-from reidlib.synth import icfg_pedes as icfg_writer
-from reidlib.synth import rstpreid as rstp_writer
-from reidlib.synth.captions import rstp_caption
-from reidlib.synth.identity import make_identity
-from reidlib.synth.render import render
-from reidlib.synth.shot import make_shot
-from reidlib.synth.write import WRITERS, write
+from reidlib.world.drawing.render import render
+from reidlib.world.drawing.shot import make_shot
+from reidlib.world.language.captions import rstp_caption
+from reidlib.world.people.identity import make_identity
+from reidlib.world.write import WRITERS, write
+from reidlib.world.writers import icfg_pedes as icfg_writer
+from reidlib.world.writers import rstpreid as rstp_writer
 
 FORMS = {"icfg-pedes": icfg_pedes, "rstpreid": rstpreid}
 IDS = {"icfg-pedes": (5, 2), "rstpreid": (5, 2, 3)}
@@ -244,7 +244,7 @@ def test_same_bytes_again_and_estimated_space(written: Path, tmp_path: Path, nam
 def test_same_bytes_for_two_processes(
     written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reidlib.synth.write._PART", 5)  # parts end within an identity's folder
+    monkeypatch.setattr("reidlib.world.write._PART", 5)  # parts end within an identity's folder
     ids = IDS["icfg-pedes"]
     folder = write("icfg-pedes", tmp_path, seed=3, ids=ids, size=(64, 32), jobs=2)
     assert icfg_pedes.load(folder.parent).fingerprint == icfg_pedes.load(written).fingerprint

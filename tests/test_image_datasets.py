@@ -15,19 +15,19 @@ import torch
 from PIL import Image
 from scipy.io import loadmat, savemat
 
-from reidlib.data import cuhk01, cuhk03, cuhk_sysu, market1501, viper
-from reidlib.data.caption_join import EXCERPT, join_captions
+from reidlib.data.batches.borrowed_captions import EXCERPT, join_captions
+from reidlib.data.batches.images import image_cache
 from reidlib.data.dataset import Dataset
-from reidlib.data.images import image_cache
+from reidlib.data.formats import cuhk01, cuhk03, cuhk_sysu, market1501, viper
 from reidlib.doctor import datasets
 from reidlib.errors import DataError, UsageError
-from reidlib.ranking import pool_queries
-from reidlib.synth import cuhk01 as cuhk01_writer
-from reidlib.synth import cuhk03 as cuhk03_writer
-from reidlib.synth import cuhk_sysu as cuhk_sysu_writer
-from reidlib.synth import market1501 as market1501_writer
-from reidlib.synth import viper as viper_writer
-from reidlib.synth.write import WRITERS, write
+from reidlib.metrics.ranking import pool_queries
+from reidlib.world.write import WRITERS, write
+from reidlib.world.writers import cuhk01 as cuhk01_writer
+from reidlib.world.writers import cuhk03 as cuhk03_writer
+from reidlib.world.writers import cuhk_sysu as cuhk_sysu_writer
+from reidlib.world.writers import market1501 as market1501_writer
+from reidlib.world.writers import viper as viper_writer
 
 SIZE = (48, 24)
 SEED = 3
@@ -275,7 +275,7 @@ def test_cuhk_sysu_crops(worlds: Path) -> None:
 def test_same_bytes_for_any_division_of_the_work(
     name: str, worlds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reidlib.synth.write._PART", 7)
+    monkeypatch.setattr("reidlib.world.write._PART", 7)
     write(name, tmp_path, seed=SEED, ids=IDS[name], size=SIZE)
     again = tmp_path / MODULES[name].FOLDER
     for path in sorted(p for p in again.rglob("*") if p.is_file()):

@@ -17,8 +17,8 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as tv
 
-from reidlib.data import images as images_module
-from reidlib.data.images import (
+from reidlib.data.batches import images as images_module
+from reidlib.data.batches.images import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     DeviceImages,

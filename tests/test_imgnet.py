@@ -8,7 +8,6 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
 from reidlib.errors import DataError, UsageError
-from reidlib.models.codes import concatenate
 from reidlib.models.imgnet import (
     EVALUATIONS,
     ImageCodes,
@@ -31,7 +30,8 @@ from reidlib.models.imgnet import (
     similarity_blocks,
     stripes,
 )
-from reidlib.models.recurrent import last_states
+from reidlib.models.parts.codes import concatenate
+from reidlib.models.parts.gru import last_states
 
 NARROW = {"ids": 7, "vocabulary": 30, "width": 0.125, "P": 32, "E": 12, "k": 3}
 SMALL = {"vgg16": (1, 1, 1, 1, 1), "resnet50": (1, 1, 1, 1)}

@@ -15,10 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from reidlib.data import cuhk_pedes, icfg_pedes, images, rstpreid
-from reidlib.data.dataset import Dataset
-from reidlib.data.images import DeviceImages, draw, read_resized
-from reidlib.data.masks import (
+from reidlib.data.batches import images
+from reidlib.data.batches.images import DeviceImages, draw, read_resized
+from reidlib.data.batches.masks import (
     LABELS,
     DeviceMasks,
     mask_cache,
@@ -26,11 +25,13 @@ from reidlib.data.masks import (
     mask_paths,
     read_mask,
 )
+from reidlib.data.dataset import Dataset
+from reidlib.data.formats import cuhk_pedes, icfg_pedes, rstpreid
 from reidlib.errors import DataError
-from reidlib.models.vitaa import PARTS
-from reidlib.synth.render import render
-from reidlib.synth.shot import make_shot
-from reidlib.synth.write import WRITERS, write
+from reidlib.models.compared.vitaa import PARTS
+from reidlib.world.drawing.render import render
+from reidlib.world.drawing.shot import make_shot
+from reidlib.world.write import WRITERS, write
 
 SIZE = (24, 12)
 FORMS = {"cuhk-pedes": cuhk_pedes, "icfg-pedes": icfg_pedes, "rstpreid": rstpreid}

@@ -10,7 +10,7 @@ import pytest
 
 from reidlib.arguments import DATASETS, PAPERS
 from reidlib.papers import get_paper
-from reidlib.synth.write import WRITERS
+from reidlib.world.write import WRITERS
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

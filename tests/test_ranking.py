@@ -1,4 +1,4 @@
-"""reidlib.ranking against a naive reference that walks through sorted lists, image by image."""
+"""reidlib.metrics.ranking against a naive reference that walks through sorted lists."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reidlib.errors import UsageError
-from reidlib.ranking import Ranking, pool_queries, rank_features, rank_scores, single_shot
+from reidlib.metrics.ranking import Ranking, pool_queries, rank_features, rank_scores, single_shot
 
 
 def naive_list(scores, pid, camid, pids, camids, exclude, junk_pid):
@@ -175,7 +175,9 @@ def test_larger_set(exclude, monkeypatch):
     whole = rank_features(*arguments, exclude=exclude)
     check(whole, *expected)
     for pieces in (1, 1500, 40_000):
-        monkeypatch.setitem(__import__("reidlib.ranking").ranking._COMPARISONS, "cpu", pieces)
+        monkeypatch.setitem(
+            __import__("reidlib.metrics.ranking").ranking._COMPARISONS, "cpu", pieces
+        )
         ranking = rank_features(*arguments, exclude=exclude, block=7)
         assert np.array_equal(ranking.ranks, whole.ranks)
         assert np.array_equal(ranking.offsets, whole.offsets)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reidlib.data.masks import LABELS
+from reidlib.data.batches.masks import LABELS
 from reidlib.errors import DataError, StoreError, UsageError
 from reidlib.papers.claims import Claim, ClaimResult, Side
 from reidlib.papers.tables import Measurement, fill, load_tables

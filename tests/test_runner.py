@@ -18,7 +18,7 @@ from reidlib.errors import StoreError, TrainingError, UsageError
 from reidlib.models.imgnet import IMGNet
 from reidlib.papers import PAPERS, get_paper
 from reidlib.papers.tables import load_tables
-from reidlib.runner import (
+from reidlib.run.runner import (
     Busy,
     Planned,
     failure,
@@ -28,8 +28,8 @@ from reidlib.runner import (
     run_missing,
     run_one,
 )
-from reidlib.session import Session
-from reidlib.store import CHECKPOINT
+from reidlib.run.session import Session
+from reidlib.run.store import CHECKPOINT
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -289,8 +289,8 @@ def test_a_crashed_worker_is_reported_and_does_not_stop_the_others(data, tmp_pat
     )
     script = (
         "import sys, json\n"
-        "from reidlib.session import Session\n"
-        "from reidlib.runner import find, run_missing\n"
+        "from reidlib.run.session import Session\n"
+        "from reidlib.run.runner import find, run_missing\n"
         "s = Session.from_json(sys.argv[1])\n"
         "planned = [find(s, ['imgnet'], key) for key in sys.argv[2:]]\n"
         "print('RESULT', json.dumps(run_missing(s, planned, bar=False)))\n"

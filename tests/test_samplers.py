@@ -1,4 +1,4 @@
-"""reidlib.data.samplers: what is in a batch, in an epoch, and that a seed decides it."""
+"""reidlib.data.batches.samplers: what is in a batch, in an epoch, and that a seed decides it."""
 
 from collections import Counter
 
@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reidlib.data.samplers import Choices, caption_choices, identity_batches, tuple_batches
+from reidlib.data.batches.samplers import Choices, caption_choices, identity_batches, tuple_batches
 from reidlib.errors import DataError, UsageError
 from reidlib.models.gla import sample_pairs
 

@@ -14,10 +14,11 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
 from reidlib.errors import DataError, UsageError
-from reidlib.evaluate import first_match_ranks
 from reidlib.experiment import Stage, Training
+from reidlib.metrics.first_match import first_match_ranks
 from reidlib.models import ssan
-from reidlib.models.codes import concatenate
+from reidlib.models.parts.codes import concatenate
+from reidlib.models.parts.lstm import attended_row_maxima, pack_captions, word_states
 from reidlib.models.ssan import (
     MVNLN,
     SSAN,
@@ -35,7 +36,6 @@ from reidlib.models.ssan import (
     weakness,
     word_attention,
 )
-from reidlib.models.text_encoder import attended_row_maxima, pack_captions, word_states
 from reidlib.train import Compute, fit
 
 SMALL = SSANConfig(

@@ -10,19 +10,20 @@ import pytest
 import torch
 from safetensors.torch import load as load_safetensors
 
-from reidlib.data.cuhk_pedes import DOMAINS, TRANSFER
-from reidlib.data.masks import mask_paths
-from reidlib.data.text_image import pairs, text_of
+from reidlib.data.batches.masks import mask_paths
+from reidlib.data.batches.pairs import pairs, text_of
+from reidlib.data.formats.cuhk_pedes import DOMAINS, TRANSFER
 from reidlib.errors import DataError, TrainingError
 from reidlib.experiment import Experiment
-from reidlib.models import dual_path, mia, scan, ssan, vitaa
+from reidlib.models import ssan
+from reidlib.models.compared import dual_path, mia, scan, vitaa
 from reidlib.papers import ssan as paper
 from reidlib.papers.tables import load_tables
 from reidlib.papers.training import prepared
-from reidlib.runner import key_of, plan, run_missing, run_one
-from reidlib.session import Session
-from reidlib.synth.write import write
+from reidlib.run.runner import key_of, plan, run_missing, run_one
+from reidlib.run.session import Session
 from reidlib.train import Compute
+from reidlib.world.write import write
 
 TABLES = load_tables("ssan")
 SIZE = (64, 32)

@@ -9,16 +9,17 @@ import pandas as pd
 import pytest
 import torch
 
-from reidlib.data.cuhk_pedes import TRANSFER
-from reidlib.data.text import tokenize
+from reidlib.data.formats.cuhk_pedes import TRANSFER
+from reidlib.data.language.words import tokenize
 from reidlib.experiment import Stage, Training
+from reidlib.explore import common
+from reidlib.explore import ssan as explore
+from reidlib.explore.ssan import FIXED, MOVING, Thing, WordParts, mentions
 from reidlib.models.ssan import word_attention
-from reidlib.papers import exploring, ssan
-from reidlib.papers.ssan import explore
-from reidlib.papers.ssan.explore import FIXED, MOVING, Thing, WordParts, mentions
-from reidlib.runner import key_of
-from reidlib.session import Session
-from reidlib.store import write_history
+from reidlib.papers import ssan
+from reidlib.run.runner import key_of
+from reidlib.run.session import Session
+from reidlib.run.store import write_history
 from reidlib.train import Compute
 
 pytest.importorskip("matplotlib")
@@ -168,24 +169,24 @@ def test_search_and_retrieval_rank_by_the_sum_of_the_three_cosines(trained):
 
 
 def test_examples_are_spread_by_place():
-    assert exploring.spread(3, 11) == [0, 5, 10]
-    assert exploring.spread(5, 2) == [0, 1]
+    assert common.spread(3, 11) == [0, 5, 10]
+    assert common.spread(5, 2) == [0, 1]
 
 
 def test_best_matches_are_the_highest_scores():
-    rows, values = exploring.best_matches(torch.tensor([[0.1, 0.9, 0.5], [0.3, 0.2, 0.3]]), 2)
+    rows, values = common.best_matches(torch.tensor([[0.1, 0.9, 0.5], [0.3, 0.2, 0.3]]), 2)
     assert rows.tolist() == [[1, 2], [0, 2]]
     np.testing.assert_allclose(values, [[0.9, 0.5], [0.3, 0.3]])
 
 
 def test_missing_datasets_are_left_out_and_named(session, capsys):
-    found = exploring.available(session, ["cuhk-pedes", "icfg-pedes"])
+    found = common.available(session, ["cuhk-pedes", "icfg-pedes"])
     assert list(found) == ["cuhk-pedes"]
     assert "icfg-pedes is left out: " in capsys.readouterr().out
 
 
 def test_an_experiment_that_was_not_trained_has_no_model(session):
-    assert exploring.finished(session, explore.experiment(session, "cuhk-pedes")) is None
+    assert common.finished(session, explore.experiment(session, "cuhk-pedes")) is None
     assert explore.load_trained(session, "cuhk-pedes") is None
 
 
@@ -199,7 +200,7 @@ def test_a_profile_may_leave_a_dataset_out(session, monkeypatch):
 
 
 def test_tables_of_the_data_count_what_is_there(session):
-    found = exploring.available(session, ["cuhk-pedes", TRANSFER])
+    found = common.available(session, ["cuhk-pedes", TRANSFER])
     counts = explore.count_table(found)
     assert counts["people"].tolist() == [12, 3, 6]
     assert counts["published images"].tolist() == [34_054, 3_078, 3_074]
@@ -214,7 +215,7 @@ def test_tables_of_the_data_count_what_is_there(session):
 def test_schedule_counts_epochs():
     stages = (Stage("one", (0.1, 0.1)), Stage("two", (0.1, 0.01)))
     training = Training(stages=stages, batch_size=2, image_size=(4, 2))
-    assert exploring.learning_rates(training) == (
+    assert common.learning_rates(training) == (
         "one: 2 epochs at 0.1; two: 1 epochs at 0.1, 1 epochs at 0.01"
     )
 

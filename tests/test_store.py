@@ -14,7 +14,7 @@ from reidlib import files
 from reidlib.errors import StoreError
 from reidlib.experiment import Experiment, Stage, Training
 from reidlib.files import locked, write_atomic, write_json
-from reidlib.store import Run, Store, damage, write_history
+from reidlib.run.store import Run, Store, damage, write_history
 
 KEY = "0123456789abcdef"
 

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reidlib.errors import UsageError
-from reidlib.synth.contact_sheet import contact_sheet
-from reidlib.synth.identity import (
+from reidlib.world.drawing.contact_sheet import contact_sheet
+from reidlib.world.drawing.render import Rendering, render
+from reidlib.world.drawing.shot import FAMILIES, Shot, make_shot, native_size
+from reidlib.world.people.identity import (
     CARRIED_KINDS,
     COLORS,
     LOWER_KINDS,
@@ -20,9 +22,7 @@ from reidlib.synth.identity import (
     Identity,
     make_identity,
 )
-from reidlib.synth.palette import shade
-from reidlib.synth.render import Rendering, render
-from reidlib.synth.shot import FAMILIES, Shot, make_shot, native_size
+from reidlib.world.people.palette import shade
 
 NOSE, NECK, R_HIP, L_HIP = 0, 1, 8, 11
 SIZE = (96, 48)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reidlib.data.cuhk_pedes import DOMAINS
+from reidlib.data.formats.cuhk_pedes import DOMAINS
 from reidlib.errors import DataError, StoreError
 from reidlib.papers.tables import (
     LONG_COLUMNS,

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nltk.tokenize import word_tokenize
 
-from reidlib.data.encode import EncodedText, encode_captions
-from reidlib.data.phrases import noun_phrases, phrase_spans
-from reidlib.data.tagger import (
+from reidlib.data.language.encoding import EncodedText, encode_captions
+from reidlib.data.language.phrases import noun_phrases, phrase_spans
+from reidlib.data.language.tagger import (
     PRETRAINED,
     PRETRAINED_NAME,
     SHIPPED_FILES,
@@ -24,10 +24,10 @@ from reidlib.data.tagger import (
     load_tagger,
     shipped_tagger,
 )
-from reidlib.data.text import PAD, UNK, Vocabulary, tokenize
+from reidlib.data.language.words import PAD, UNK, Vocabulary, tokenize
 from reidlib.errors import DataError
-from reidlib.synth.captions import Caption
-from reidlib.synth.train_tagger import WORLD_SEEDS, captions, tagged_tokens, train
+from reidlib.world.language.captions import Caption
+from reidlib.world.language.train_tagger import WORLD_SEEDS, captions, tagged_tokens, train
 
 UNSEEN_SEED = 4242  # no world the tagger was trained on
 CAPTION = (
@@ -248,7 +248,7 @@ def test_shipped_tagger_on_sentences_of_another_hand(tagger: Tagger) -> None:
 
 
 def test_shipped_files_are_small_json() -> None:
-    folder = Path(str(files("reidlib.data") / "tagger_json"))
+    folder = Path(str(files("reidlib.data.language") / "tagger_json"))
     assert {path.name for path in folder.iterdir()} == set(SHIPPED_FILES)
     assert sum(path.stat().st_size for path in folder.iterdir()) < 700_000
     weights, tagdict, classes = (json.loads((folder / name).read_text()) for name in SHIPPED_FILES)
@@ -287,7 +287,8 @@ def place_pretrained(root: Path) -> Path:
     folder.mkdir(parents=True)
     for name in SHIPPED_FILES:
         shutil.copy(
-            str(files("reidlib.data") / "tagger_json" / name), folder / f"{PRETRAINED}.{name}"
+            str(files("reidlib.data.language") / "tagger_json" / name),
+            folder / f"{PRETRAINED}.{name}",
         )
     return folder
 

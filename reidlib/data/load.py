@@ -3,16 +3,7 @@
 import re
 from pathlib import Path
 
-from reidlib.data import (
-    cuhk01,
-    cuhk03,
-    cuhk_pedes,
-    cuhk_sysu,
-    icfg_pedes,
-    market1501,
-    rstpreid,
-    viper,
-)
+from reidlib.data.formats import cuhk01, cuhk03, cuhk_pedes, cuhk_sysu, icfg_pedes, market1501, rstpreid, viper
 from reidlib.data.dataset import Dataset
 from reidlib.errors import UsageError
 

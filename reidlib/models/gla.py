@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from reidlib.errors import DataError, UsageError
 from reidlib.losses import identity_loss
-from reidlib.models.backbones import backbone
+from reidlib.models.parts.backbones import backbone
 
 # Table 1: the losses of each method, as switches of GLAConfig. L_I is always on.
 METHODS: Mapping[str, Mapping[str, bool | str]] = MappingProxyType(

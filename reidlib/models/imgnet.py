@@ -28,10 +28,10 @@ from torch.nn.utils.rnn import PackedSequence
 
 from reidlib.devices import send
 from reidlib.errors import DataError, UsageError
-from reidlib.evaluate import first_match_ranks
 from reidlib.losses import identity_loss, ranking_loss
-from reidlib.models.backbones import BACKBONES, backbone
-from reidlib.models.recurrent import last_states
+from reidlib.metrics.first_match import first_match_ranks
+from reidlib.models.parts.backbones import BACKBONES, backbone
+from reidlib.models.parts.gru import last_states
 
 # Eq 18, and its parts (Table 3): weights of GS, LS and GP. A part keeps the weights of the whole.
 EVALUATIONS = {
@@ -574,7 +574,7 @@ def ranks_of_all_pairs(
 ) -> dict[str, np.ndarray]:
     """Rank of the first correct image of every caption, under each of EVALUATIONS: int32 (M,).
 
-    One pass over blocks; see `reidlib.evaluate.first_match_ranks`.
+    One pass over blocks; see `reidlib.metrics.first_match.first_match_ranks`.
     """
     pids = np.asarray(query_pids)
     if len(pids) != len(texts.TS):

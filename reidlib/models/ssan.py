@@ -29,9 +29,9 @@ from torch import Tensor, nn
 from reidlib.devices import send
 from reidlib.errors import UsageError
 from reidlib.losses import identity_loss
-from reidlib.models.backbones import BACKBONES, backbone
-from reidlib.models.codes import cosines
-from reidlib.models.text_encoder import (
+from reidlib.models.parts.backbones import BACKBONES, backbone
+from reidlib.models.parts.codes import cosines
+from reidlib.models.parts.lstm import (
     Packed,
     attended_row_maxima,
     pack_captions,

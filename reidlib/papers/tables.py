@@ -39,7 +39,7 @@ ORIGINS = ("own", "cited")
 
 
 class RunLike(Protocol):
-    """What a report needs of a finished run; `reidlib.store.Run` is one."""
+    """What a report needs of a finished run; `reidlib.run.store.Run` is one."""
 
     key: str
     metrics: Mapping[str, Any]

@@ -12,12 +12,12 @@ from safetensors.torch import load_file
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
-from reidlib.data import text_image
+from reidlib.data.batches import pairs
+from reidlib.data.batches.pairs import TextImageSplit, text_of
 from reidlib.data.dataset import Dataset
-from reidlib.data.text_image import TextImageSplit, text_of
 from reidlib.experiment import Experiment
-from reidlib.models.backbones import backbone
-from reidlib.models.codes import concatenate
+from reidlib.models.parts.backbones import backbone
+from reidlib.models.parts.codes import concatenate
 from reidlib.train import Compute
 
 Data = TypeVar("Data")
@@ -29,7 +29,7 @@ def prepared(
     image_size: tuple[int, int],
     cache_dir: Path,
     device: str,
-    prepare: Callable[..., Data] = text_image.prepare,
+    prepare: Callable[..., Data] = pairs.prepare,
     **settings: Any,
 ) -> Data:
     """What `prepare` makes of a dataset, kept for the next run of the same process."""

@@ -18,9 +18,9 @@ from reidlib.papers.tables import (
     load_tables,
     write_long_form,
 )
-from reidlib.runner import failure, key_of
-from reidlib.session import Session
-from reidlib.store import Run
+from reidlib.run.runner import failure, key_of
+from reidlib.run.session import Session
+from reidlib.run.store import Run
 
 
 @dataclass(frozen=True)

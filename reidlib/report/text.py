@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from reidlib.data.phrases import phrase_spans
-from reidlib.data.tagger import Tagger, load_tagger
-from reidlib.data.text import tokenize
+from reidlib.data.language.phrases import phrase_spans
+from reidlib.data.language.tagger import Tagger, load_tagger
+from reidlib.data.language.words import tokenize
 from reidlib.report import Html, escape
 
 

@@ -10,11 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reidlib.data import cuhk_pedes, described
-from reidlib.data.caption_join import find_annotation, join_captions
-from reidlib.data.dataset import Dataset
-from reidlib.data.dataset import fingerprint as fingerprint_of
-from reidlib.data.described import (
+from reidlib.data.batches import tuples
+from reidlib.data.batches.borrowed_captions import find_annotation, join_captions
+from reidlib.data.batches.pairs import TextImageData
+from reidlib.data.batches.tuples import (
     KINDS,
     DescribedData,
     TupleBatch,
@@ -22,12 +21,14 @@ from reidlib.data.described import (
     batches_of_tuples,
     tuples_of,
 )
-from reidlib.data.text_image import TextImageData
+from reidlib.data.dataset import Dataset
+from reidlib.data.dataset import fingerprint as fingerprint_of
+from reidlib.data.formats import cuhk_pedes
 from reidlib.experiment import Experiment, Stage, Training, hash_json
-from reidlib.models.backbones import find_imagenet, load_imagenet
 from reidlib.models.gla import GLA, METHODS, GLAConfig, parameter_counts
+from reidlib.models.parts.backbones import find_imagenet, load_imagenet
 from reidlib.papers import Cell, Result
-from reidlib.papers.gla.searching import EVALUATION_OF, search_by_image, search_by_text
+from reidlib.papers.gla.search import EVALUATION_OF, search_by_image, search_by_text
 from reidlib.papers.tables import PublishedRow, PublishedTable, load_tables
 from reidlib.papers.training import (
     Hashed,
@@ -311,7 +312,7 @@ def prepare_data(
     if dataset.name == cuhk_pedes.NAME:
         return prepared(dataset, size, cache_dir, device, kinds=KINDS)
     language = _needs_captions(experiment.model)
-    return prepared(dataset, size, cache_dir, device, described.prepare, descriptions=language)
+    return prepared(dataset, size, cache_dir, device, tuples.prepare, descriptions=language)
 
 
 def train_and_evaluate(

@@ -9,16 +9,15 @@ from typing import Any
 
 import torch
 
-from reidlib.data.dataset import Dataset
-from reidlib.data.text_image import (
+from reidlib.data.batches.pairs import (
     Batch,
     TextImageData,
     TextImageSplit,
     shuffled_batches,
 )
-from reidlib.evaluate import top_k
+from reidlib.data.dataset import Dataset
 from reidlib.experiment import Experiment, Stage, Training
-from reidlib.models.backbones import find_imagenet, load_imagenet
+from reidlib.metrics.first_match import top_k
 from reidlib.models.imgnet import (
     ImageCodes,
     IMGNet,
@@ -28,6 +27,7 @@ from reidlib.models.imgnet import (
     parameter_counts,
     ranks_of_all_pairs,
 )
+from reidlib.models.parts.backbones import find_imagenet, load_imagenet
 from reidlib.papers import Cell, Result
 from reidlib.papers.tables import PublishedRow, PublishedTable, load_tables
 from reidlib.papers.training import (

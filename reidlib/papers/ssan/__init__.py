@@ -17,22 +17,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reidlib.data.cuhk_pedes import DOMAINS, TRANSFER
-from reidlib.data.dataset import Dataset
-from reidlib.data.dataset import fingerprint as fingerprint_of
-from reidlib.data.masks import mask_paths
-from reidlib.data.samplers import identity_batches
-from reidlib.data.text_image import (
+from reidlib.data.batches.masks import mask_paths
+from reidlib.data.batches.pairs import (
     Batch,
     TextImageData,
     TextImageSplit,
     pairs,
     shuffled_batches,
 )
-from reidlib.evaluate import first_match_ranks, top_k
+from reidlib.data.batches.samplers import identity_batches
+from reidlib.data.dataset import Dataset
+from reidlib.data.dataset import fingerprint as fingerprint_of
+from reidlib.data.formats.cuhk_pedes import DOMAINS, TRANSFER
 from reidlib.experiment import Experiment, Stage, Training, hash_json
-from reidlib.models import cmpm, dual_path, mia, scan, ssan, vitaa
-from reidlib.models.backbones import find_imagenet, load_imagenet
+from reidlib.metrics.first_match import first_match_ranks, top_k
+from reidlib.models import ssan
+from reidlib.models.compared import cmpm, dual_path, mia, scan, vitaa
+from reidlib.models.parts.backbones import find_imagenet, load_imagenet
 from reidlib.papers import Cell, Result
 from reidlib.papers.tables import PublishedRow, PublishedTable, load_tables
 from reidlib.papers.training import (

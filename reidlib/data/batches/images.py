@@ -1,0 +1,386 @@
+"""Images: decoded once into a uint8 cache, then cropped, flipped and normalized on the device.
+
+Person images are small: all of CUHK-PEDES at 384x128 is 5.9 GB. Decoding and resizing every image
+once, and augmenting batches on the device that trains, takes the work of data loader processes down
+to one gather per batch. The result equals torchvision's per-image pipeline (Resize, flip, Pad,
+crop, ToTensor, Normalize), because those also resize first.
+"""
+
+import hashlib
+import math
+import os
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from reidlib.data.formats.checks import check_space, disk_errors
+from reidlib.errors import DataError
+from reidlib.files import locked
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+MIN_HEIGHT, MIN_WIDTH = 8, 4  # pixels; what is smaller is a damaged file, not a person
+
+# What Pillow raises for damaged files, depending on the format and on where the damage is.
+UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    OverflowError,
+    Image.DecompressionBombError,
+)
+_WINDOW = 32  # images in flight per decoding thread
+_DEVICE_SHARE = 0.6  # of the free device memory that a split may take
+
+Read = Callable[[Path, tuple[int, int]], np.ndarray]  # a file and (height, width) -> pixels
+
+
+def read_rgb(path: Path) -> Image.Image:
+    """Decode an image file to RGB, whatever it holds: gray, palette, RGBA, CMYK, 16 bit.
+
+    Raises `DataError` if the file is missing, empty, damaged, cut off, or smaller than 8x4 pixels.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            rgb = _to_rgb(image)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file; expected an image") from error
+    except UNREADABLE as error:
+        size = path.stat().st_size if path.is_file() else 0
+        raise DataError(
+            f"{path}: cannot be read as an image ({size:,} bytes: {error}); expected a complete "
+            "JPEG, PNG or BMP file"
+        ) from error
+    width, height = rgb.size
+    if height < MIN_HEIGHT or width < MIN_WIDTH:
+        raise DataError(
+            f"{path}: {height}x{width} pixels (height x width); expected a picture of a person, "
+            f"at least {MIN_HEIGHT}x{MIN_WIDTH}"
+        )
+    return rgb
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        # 16-bit gray; Pillow's own conversion would clip at 255 instead of scaling.
+        pixels = np.clip(np.asarray(image, dtype=np.float64) / 257.0, 0.0, 255.0)
+        image = Image.fromarray(np.round(pixels).astype(np.uint8))
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def read_resized(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """Read and resize one image to `size` = (height, width): uint8 (h, w, 3), RGB.
+
+    Bilinear with antialiasing, by Pillow: bit for bit what torchvision's `Resize` gives for a
+    Pillow image. Raises `DataError` as `read_rgb` does.
+    """
+    height, width = size
+    rgb = read_rgb(path)
+    if rgb.size != (width, height):
+        rgb = rgb.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(rgb)
+
+
+def image_cache(
+    paths: Sequence[Path],
+    size: tuple[int, int],
+    cache_dir: Path,
+    jobs: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> np.memmap:
+    """All images, decoded and resized: uint8 (N, h, w, 3), RGB, in the order of `paths`.
+
+    The array is a file in `cache_dir`, mapped copy-on-write: it takes no memory that the system
+    cannot take back, processes share it, and writing to it does not change the file. It is made on
+    the first call. An image that was replaced (another size or modification time) makes it anew;
+    the outdated file is removed. Processes that ask for the same cache at once make it once.
+
+    Args:
+        paths: image files.
+        size: (height, width) to resize to.
+        cache_dir: is made if needed.
+        jobs: decoding threads.
+        progress: called with the number of images decoded and their total.
+
+    Raises:
+        DataError: an image is missing or cannot be read (names it), or the disk is full.
+    """
+    return decoded_cache("images", paths, (*size, 3), read_resized, cache_dir, jobs, progress)
+
+
+def decoded_cache(
+    kind: str,
+    paths: Sequence[Path],
+    shape: tuple[int, ...],
+    read: Read,
+    cache_dir: Path,
+    jobs: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> np.memmap:
+    """`image_cache` of any files that are read into uint8 arrays: (N, *shape).
+
+    `kind` ("images") names the cache files; `read` is called with a path and the size, the first
+    two numbers of `shape`. Raises `DataError` as `image_cache` does, and what `read` raises.
+    """
+    if not paths:
+        raise DataError(f"no {kind}: a cache of {kind} needs at least one path")
+    cache_dir = Path(cache_dir)
+    which, state = _cache_key(kind, paths, shape[:2])
+    target = cache_dir / f"{kind}-{which}-{state}.npy"
+    shape = (len(paths), *shape)
+    if target.exists():
+        return _open(kind, target, shape)
+    needed = math.prod(shape)
+    doing = f"caching {len(paths):,} decoded {kind}"
+    with disk_errors(target, doing, needed):
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        with locked(cache_dir / f"{kind}-{which}.lock"):
+            if not target.exists():  # made by another process while we waited
+                for outdated in sorted(cache_dir.glob(f"{kind}-{which}-*")):
+                    outdated.unlink(missing_ok=True)
+                check_space(cache_dir, needed, doing)
+                _decode(paths, shape, read, target, jobs, progress)
+    return _open(kind, target, shape)
+
+
+def _cache_key(kind: str, paths: Sequence[Path], size: tuple[int, ...]) -> tuple[str, str]:
+    """Which files at which size, and in which state they are on disk; two short hex strings."""
+    which, state = hashlib.sha256(repr(tuple(size)).encode()), hashlib.sha256()
+    for path in paths:
+        name = os.path.abspath(path)
+        try:
+            status = os.stat(name)
+        except OSError as error:
+            raise DataError(f"{name}: {error.strerror}; expected one of the {kind}") from error
+        which.update(os.fsencode(name) + b"\0")
+        state.update(f"{status.st_size} {status.st_mtime_ns}\0".encode())
+    return which.hexdigest()[:16], state.hexdigest()[:16]
+
+
+def _open(kind: str, path: Path, shape: tuple[int, ...]) -> np.memmap:
+    try:
+        array = np.lib.format.open_memmap(path, mode="c")
+    except ValueError as error:
+        raise DataError(f"{path}: not a cache of {kind} ({error}); delete it") from error
+    if array.shape != shape or array.dtype != np.uint8:
+        raise DataError(
+            f"{path}: holds {array.dtype} {array.shape}, expected uint8 {shape}; delete it"
+        )
+    return array
+
+
+def _decode(
+    paths: Sequence[Path],
+    shape: tuple[int, ...],
+    read: Read,
+    target: Path,
+    jobs: int,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Write all images as one .npy file, which appears under its name when it is complete."""
+    unfinished = target.with_suffix(".unfinished")
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    try:
+        # Written, not mapped: a full disk is an error here, and a crash in mapped memory.
+        with unfinished.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for done, image in enumerate(_decoded(paths, shape[1:3], read, jobs), start=1):
+                file.write(image.tobytes())
+                if progress is not None and (done % _WINDOW == 0 or done == len(paths)):
+                    progress(done, len(paths))
+        unfinished.replace(target)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+def _decoded(
+    paths: Sequence[Path], size: tuple[int, int], read: Read, jobs: int
+) -> Iterator[np.ndarray]:
+    """Images in order. Threads suffice: Pillow decodes and resizes without Python's lock."""
+    if jobs <= 1:
+        for path in paths:
+            yield read(path, size)
+        return
+    window = jobs * _WINDOW  # bounds how far decoding runs ahead of writing
+    with ThreadPoolExecutor(jobs) as pool:
+        for start in range(0, len(paths), window):
+            part = paths[start : start + window]
+            yield from pool.map(read, part, [size] * len(part))
+
+
+class DevicePixels:
+    """Pixels of a split, uint8 (N, h, w, c), of which batches are taken, flipped and cropped.
+
+    They rest on the device if they fit there (in 0.6 of its free memory). Else, and on a CPU, the
+    given array is used as it is, and each batch goes to the device through pinned memory.
+    """
+
+    def __init__(self, pixels: np.ndarray, device: str | torch.device) -> None:
+        self.device = torch.device(device)
+        if not pixels.flags.writeable:
+            pixels = pixels.copy()  # torch has no read-only tensors
+        stored = torch.from_numpy(pixels)
+        if self.device.type == "cuda":
+            free = torch.cuda.mem_get_info(self.device)[0]
+            fits = stored.nbytes <= _DEVICE_SHARE * free
+            stored = stored.to(self.device) if fits else stored
+        elif self.device.type != "cpu":
+            stored = stored.to(self.device)
+        self._stored = stored
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    @property
+    def on_device(self) -> bool:
+        """False if batches are copied from host memory because the split does not fit."""
+        return self._stored.device.type == self.device.type
+
+    def take(
+        self,
+        index: Tensor,
+        flips: Tensor | None = None,
+        tops: Tensor | None = None,
+        lefts: Tensor | None = None,
+        crop_pad: int = 0,
+    ) -> Tensor:
+        """uint8 (B, h, w, c) on the device: rows `index`, flipped, then padded by `crop_pad` zeros
+        and cropped. The random choices are those of `draw`; None leaves that step out."""
+        pixels = self._gather(index)
+        rows = torch.arange(len(pixels), device=self.device)
+        if flips is not None:
+            pixels = torch.cat([pixels, pixels.flip(2)])
+            rows = rows + len(rows) * flips.to(self.device)
+        if tops is not None and lefts is not None:
+            return _windows(pixels, rows, tops.to(self.device), lefts.to(self.device), crop_pad)
+        return pixels if flips is None else pixels.index_select(0, rows)
+
+    def _gather(self, index: Tensor) -> Tensor:
+        index = index.to(self._stored.device)
+        if self.on_device:
+            return self._stored.index_select(0, index)
+        shape = (len(index), *self._stored.shape[1:])
+        staging = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+        torch.index_select(self._stored, 0, index, out=staging)
+        return staging.to(self.device, non_blocking=True)
+
+
+class DeviceImages:
+    """Images of a split, ready to be drawn in batches: uint8 (N, h, w, 3) at rest, on the device if
+    they fit (see `DevicePixels`)."""
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        device: str | torch.device,
+        *,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+    ) -> None:
+        """`images`: uint8 (N, h, w, 3); `mean` and `std`: per color, of values in 0 ... 1."""
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
+            raise DataError(
+                f"expected uint8 images (N, h, w, 3), found {images.dtype} {images.shape}"
+            )
+        self._pixels = DevicePixels(images, device)
+        self.device = self._pixels.device
+        self.height, self.width = images.shape[1:3]
+        # x / 255 normalized is x * scale + shift. Both are spread out over one image, so that the
+        # arithmetic runs over contiguous memory instead of stopping at every third value.
+        mean64, std64 = (torch.tensor(values, dtype=torch.float64) for values in (mean, std))
+        self._scale = self._spread(1.0 / (255.0 * std64))
+        self._shift = self._spread(-mean64 / std64)
+
+    def _spread(self, values: Tensor) -> Tensor:
+        return values.to(self.device, torch.float32).repeat(self.height, self.width, 1)
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    @property
+    def on_device(self) -> bool:
+        """False if batches are copied from host memory because the split does not fit."""
+        return self._pixels.on_device
+
+    def batch(
+        self,
+        index: Tensor,
+        *,
+        flip: bool = False,
+        crop_pad: int = 0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Normalized images: float32 (B, 3, h, w) on the device, channels-last in memory.
+
+        Args:
+            index: int64 (B,), row numbers; may repeat.
+            flip: mirror every image with probability 1/2, each on its own.
+            crop_pad: p > 0 pads every image by p black pixels on all sides and takes a random
+                window of the original size, each image its own: torchvision's `Pad(p)` and
+                `RandomCrop`. Flipping comes first.
+            generator: what random choices are drawn from; a CPU generator gives the same ones for
+                every device. Without flip and crop nothing is drawn.
+        """
+        flips, tops, lefts = draw(len(index), flip, crop_pad, generator)
+        return self.apply(index, flips, tops, lefts, crop_pad)
+
+    def apply(
+        self,
+        index: Tensor,
+        flips: Tensor | None = None,
+        tops: Tensor | None = None,
+        lefts: Tensor | None = None,
+        crop_pad: int = 0,
+    ) -> Tensor:
+        """As `batch`, with the random choices given: see `draw`. None leaves that step out."""
+        images = self._pixels.take(index, flips, tops, lefts, crop_pad)
+        # Out of uint8 for the first time, so that what was moved so far was a quarter of the size.
+        normalized = images.float().mul_(self._scale).add_(self._shift)
+        return normalized.permute(0, 3, 1, 2)
+
+
+def _windows(images: Tensor, rows: Tensor, tops: Tensor, lefts: Tensor, pad: int) -> Tensor:
+    """For each b: image rows[b], padded by `pad`, from (tops[b], lefts[b]) on; (B, h, w, c)."""
+    height, width = images.shape[1:3]
+    padded = torch.nn.functional.pad(images, (0, 0, pad, pad, pad, pad))
+    # All windows as one view (n, 2p+1, 2p+1, h, w, c) of the padded images: nothing is copied
+    # before the one window per image is picked.
+    views = padded.unfold(1, height, 1).unfold(2, width, 1).permute(0, 1, 2, 4, 5, 3)
+    return views[rows, tops, lefts]
+
+
+def draw(
+    number: int, flip: bool, crop_pad: int, generator: torch.Generator | None = None
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Random choices for `number` images: flips (bool), tops and lefts (int64, 0 ... 2 crop_pad).
+
+    What is switched off is None and takes nothing from the generator.
+    """
+    device = generator.device if generator is not None else torch.device("cpu")
+    flips = tops = lefts = None
+    if flip:
+        flips = torch.rand(number, generator=generator, device=device) < 0.5
+    if crop_pad > 0:
+        shape = (2, number)
+        tops, lefts = torch.randint(
+            2 * crop_pad + 1, shape, generator=generator, device=device
+        ).unbind()
+    return flips, tops, lefts

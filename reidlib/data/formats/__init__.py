@@ -1,0 +1,1 @@
+"""Datasets on disk: one loader per dataset, and what loaders share."""

@@ -1,0 +1,151 @@
+"""What the loaders of image-to-image datasets share: tables, counts, and checks of a protocol."""
+
+import random
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reidlib.data.formats import checks
+from reidlib.data.formats.checks import SYNTHETIC, Counts
+from reidlib.data.dataset import labels
+from reidlib.errors import DataError, UsageError
+
+Row = tuple[int, int, str, str]  # pid, camid, path, source
+
+
+def frame(rows: Sequence[Row], train: bool = False) -> pd.DataFrame:
+    """The table of a split: pid, label (training splits only), camid, path, source."""
+    table = pd.DataFrame(
+        {
+            "pid": np.array([row[0] for row in rows], dtype=np.int64),
+            "camid": np.array([row[1] for row in rows], dtype=np.int64),
+            "path": pd.Series([row[2] for row in rows], dtype=str),
+            "source": pd.Series([row[3] for row in rows], dtype=str),
+        }
+    )
+    if train:
+        table.insert(1, "label", labels(table["pid"].to_numpy()))
+    return table
+
+
+def parse_names(
+    folder: Path, suffixes: Iterable[str], pattern: re.Pattern[str], says: str, tree: str
+) -> list[re.Match[str]]:
+    """Match the file names of `folder` that end in one of `suffixes`, sorted by name.
+
+    Hidden files and other file types (Thumbs.db) are passed over.
+
+    Raises:
+        DataError: no such folder, no image in it, or a name that `pattern` does not match; `says`
+            is the pattern in words, `tree` the layout of the dataset.
+    """
+    if not folder.is_dir():
+        raise DataError(
+            f"{folder} is not a folder.\n{checks.expected_and_found(tree, folder.parent)}"
+        )
+    endings = tuple(suffixes)
+    names = sorted(
+        entry.name
+        for entry in folder.iterdir()
+        if entry.name.lower().endswith(endings) and not entry.name.startswith(".")
+    )
+    if not names:
+        raise DataError(
+            f"{folder}: no {' or '.join(endings)} file in it.\n"
+            f"{checks.expected_and_found(tree, folder)}"
+        )
+    matches = []
+    for name in names:
+        match = pattern.fullmatch(name)
+        if match is None:
+            raise DataError(f"{folder / name}: the file name does not parse; expected {says}")
+        matches.append(match)
+    return matches
+
+
+def count(splits: Mapping[str, pd.DataFrame], nobody: Sequence[int] = ()) -> dict[str, Counts]:
+    """Images and identities of every split; pids in `nobody` are no identity."""
+    return {
+        name: Counts(images=len(table), ids=len(set(table["pid"]) - set(nobody)))
+        for name, table in splits.items()
+    }
+
+
+def expected_counts(
+    synthetic: Mapping[str, Any] | None, published: Mapping[str, Counts]
+) -> dict[str, Counts]:
+    """Published counts, or for generated data those it was written with.
+
+    Raises `DataError` if the generated data does not say them in the form of this version.
+    """
+    if synthetic is None:
+        return dict(published)
+    try:
+        return {split: Counts(**synthetic["counts"][split]) for split in published}
+    except (KeyError, TypeError) as error:
+        raise DataError(
+            f"{SYNTHETIC}: expected the counts of {', '.join(published)}; this copy was written by "
+            "another version: delete the folder, write it anew"
+        ) from error
+
+
+def check_counts(
+    name: str,
+    where: Path,
+    found: Mapping[str, Counts],
+    synthetic: Mapping[str, Any] | None,
+    published: Mapping[str, Counts],
+) -> None:
+    """Raise `DataError` with a table if counts are not the expected ones."""
+    hint = (
+        "The published counts are expected of data that has no SYNTHETIC.json beside it. Partial "
+        "downloads are common: unpack the archive again."
+        if synthetic is None
+        else "Generated data was changed after it was written: delete the folder, write it anew."
+    )
+    checks.check_counts(name, where, found, expected_counts(synthetic, published), hint)
+
+
+def check_matches(
+    name: str, where: Path, query: pd.DataFrame, gallery: pd.DataFrame
+) -> tuple[str, ...]:
+    """A note on queries that no gallery image of another camera matches.
+
+    Raises `DataError` if that are all of them: every measure would be undefined.
+    """
+    cameras = gallery.groupby("pid")["camid"].agg(lambda camids: frozenset(camids))
+    matched = [
+        bool(cameras.get(pid, frozenset()) - {camid})
+        for pid, camid in zip(query["pid"], query["camid"], strict=True)
+    ]
+    without = len(matched) - sum(matched)
+    if without == len(query):
+        raise DataError(
+            f"{name}: none of the {len(query):,} queries in {where} has an image of the same "
+            "person by another camera in the gallery; expected one for each. Were query and "
+            "gallery taken from different copies or protocols?"
+        )
+    if not without:
+        return ()
+    return (f"{without} of {len(query)} queries have no match by another camera: not evaluated",)
+
+
+def random_half(pids: Sequence[int], split: int, key: str) -> set[int]:
+    """The training half (the smaller one, if the number is odd) of a dataset without a split.
+
+    A function of its arguments alone: the same halves on every machine.
+    """
+    rng = random.Random(f"{key} {split}").random
+    persons = sorted(set(pids))
+    order = sorted((rng(), pid) for pid in persons)
+    return {pid for _, pid in order[: len(persons) // 2]}
+
+
+def check_split(name: str, split: int, splits: int = 10) -> None:
+    """Raise `UsageError` unless `split` is 0 ... `splits` - 1."""
+    if not 0 <= split < splits:
+        raise UsageError(f"{name}: split {split}; expected 0 to {splits - 1}")

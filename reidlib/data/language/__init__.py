@@ -1,0 +1,1 @@
+"""Captions as words, tags, noun phrases and numbers."""

@@ -1,0 +1,1 @@
+"""What notebooks ask of trained models: what several papers ask, and one module per paper."""

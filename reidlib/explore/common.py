@@ -1,0 +1,107 @@
+"""What looking at the trained models of several papers has in common."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from reidlib.data.batches.images import read_rgb
+from reidlib.data.batches.pairs import Text, TextImageData, TextImageSplit, to_text
+from reidlib.data.dataset import Dataset
+from reidlib.data.language.encoding import encode_captions
+from reidlib.data.language.tagger import load_tagger
+from reidlib.errors import DataError
+from reidlib.experiment import Experiment, Training
+from reidlib.metrics.first_match import top_matches
+from reidlib.papers import get_paper
+from reidlib.run.runner import key_of
+from reidlib.run.session import Session
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """A test caption and the images that fit it best, best first."""
+
+    sentence: str
+    rows: np.ndarray  # int64 (k,): of the split's images
+    correct: list[bool]  # which show the person that is described
+    scores: np.ndarray  # float (k,)
+
+
+def spread(number: int, of: int) -> list[int]:
+    """`number` positions spread evenly over `of`: examples chosen by place, not by outcome."""
+    return np.linspace(0, of - 1, min(number, of)).round().astype(int).tolist()
+
+
+def pictures(dataset: Dataset, rows: Sequence[int], split: str = "test") -> list[np.ndarray]:
+    """Images of a split as they are on disk, uint8 (h, w, 3)."""
+    paths = dataset.splits[split]["path"]
+    return [np.asarray(read_rgb(dataset.images / paths[int(row)])) for row in rows]
+
+
+def available(session: Session, names: Sequence[str]) -> dict[str, Dataset]:
+    """Those of the datasets that are there; says which are not (some of the real ones may be
+    missing; the procedural world has all).
+    """
+    found = {}
+    for name in names:
+        try:
+            found[name] = session.dataset(name, progress=True)
+        except DataError as error:
+            print(f"{name} is left out: {error}")
+    return found
+
+
+def finished(
+    session: Session, experiment: Experiment, device: str = "cpu"
+) -> tuple[nn.Module, Any] | None:
+    """A finished run's model, in evaluation mode, and its data, both on `device`; None if the
+    experiment has not been trained yet.
+    """
+    run = session.store.load(key_of(session, experiment))
+    if run is None:
+        return None
+    paper = get_paper(experiment.paper)
+    dataset = session.dataset(experiment.dataset)
+    data = paper.prepare_data(experiment, dataset, session.cache, device)
+    model = paper.load_model(experiment, data, run.folder / "model.safetensors")
+    return model.to(device), data
+
+
+def as_text(data: TextImageData, sentence: str, kinds: Sequence[str] = ("np",)) -> Text:
+    """Any sentence in the words of the training captions, as a set of one caption."""
+    return to_text(encode_captions([sentence], data.vocabulary, load_tagger(), kinds=kinds))
+
+
+def best_matches(scores: Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of float (captions, images), the `k` best images of each caption and their scores, (., k)."""
+    rows = np.asarray(top_matches(scores, k))
+    return rows, scores.gather(1, torch.from_numpy(rows)).numpy()
+
+
+def retrievals(
+    split: TextImageSplit, captions: Sequence[int], scores: Tensor, k: int = 5
+) -> list[Retrieval]:
+    """What captions of a split find by their scores, float (captions, images of the split)."""
+    rows, values = best_matches(scores, k)
+    correct = split.image_pids[rows] == split.caption_pids[list(captions)][:, None]
+    return [
+        Retrieval(split.captions[n], *found)
+        for n, *found in zip(captions, rows, correct.tolist(), values, strict=True)
+    ]
+
+
+def learning_rates(training: Training) -> str:
+    """The learning rates of a training, in words."""
+    stages = [
+        (
+            stage.name,
+            ", ".join(f"{len(list(run))} epochs at {lr:g}" for lr, run in groupby(stage.lrs)),
+        )
+        for stage in training.stages
+    ]
+    return "; ".join(f"{name}: {rates}" if len(stages) > 1 else rates for name, rates in stages)

@@ -1,0 +1,1 @@
+"""The methods that the papers' authors compared with, one module each."""

@@ -1,0 +1,1 @@
+"""What networks of several papers are made of: backbones, recurrent encoders, packing."""

@@ -1,0 +1,1 @@
+"""How it is computed: session, plan, worker processes, the store of finished runs."""

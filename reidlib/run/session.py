@@ -1,0 +1,176 @@
+"""What one command was told: profile, folders, device. Finds the data, or has it rendered."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from reidlib.data.dataset import Dataset
+from reidlib.data.load import format_of, load
+from reidlib.errors import UsageError
+from reidlib.experiment import hash_json
+from reidlib.profiles import Profile, World, get_profile
+from reidlib.run.store import Store
+from reidlib.train import Compute
+from reidlib.world.people.identity import WORLD_VERSION
+from reidlib.world.write import WRITERS, write
+
+
+def project_root() -> Path:
+    """The checkout this package is imported from; the working directory if it is installed."""
+    checkout = Path(__file__).resolve().parents[2]
+    return checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
+
+
+@dataclass(frozen=True)
+class Session:
+    """The arguments of a command, as plain data so that it can be handed to worker processes.
+
+    `data` is the folder with the real datasets; None means the procedural world of `world_seed`.
+    """
+
+    profile_name: str
+    results: Path
+    data: Path | None = None
+    seeds: int = 1
+    device: str = "auto"
+    jobs: int | None = None
+    world_seed: int = 0
+
+    @classmethod
+    def create(
+        cls,
+        profile: str = "demo",
+        results: str | Path | None = None,
+        data: str | Path | None = None,
+        seeds: int = 1,
+        device: str = "auto",
+        jobs: int | None = None,
+        world_seed: int = 0,
+    ) -> "Session":
+        """Check the arguments at once; raises `UsageError` or `DeviceError`."""
+        get_profile(profile)
+        Compute.choose(device)
+        if seeds < 1:
+            raise UsageError(f"--seeds {seeds}: expected at least 1")
+        if jobs is not None and jobs < 1:
+            raise UsageError(f"--jobs {jobs}: expected at least 1")
+        if profile == "paper" and data is None:
+            raise UsageError(
+                "profile paper runs on real data: give --data DIR, a folder that holds the "
+                "datasets (data/README.md shows how they are placed), or choose smoke, demo or "
+                "bench, which bring their own procedural world"
+            )
+        return cls(
+            profile_name=profile,
+            results=Path(results or project_root() / "results").resolve(),
+            data=None if data is None else Path(data).resolve(),
+            seeds=seeds,
+            device=device,
+            jobs=jobs,
+            world_seed=world_seed,
+        )
+
+    @property
+    def profile(self) -> Profile:
+        return get_profile(self.profile_name)
+
+    @property
+    def folder(self) -> Path:
+        """`results/<profile>`: the reports, tables and runs of this profile."""
+        return self.results / self.profile_name
+
+    @property
+    def cache(self) -> Path:
+        """Decoded images and encoded captions; safe to delete."""
+        return self.results / "cache"
+
+    @property
+    def store(self) -> Store:
+        return Store(self.folder)
+
+    def data_root(self, name: str) -> Path:
+        """The folder that holds the folder of a dataset.
+
+        Raises `UsageError` if this profile renders no such dataset.
+        """
+        if self.data is not None:
+            return self.data
+        name, world = self._world(name)
+        # Named after all that decides its content, so that a changed world gets a new folder.
+        content = [asdict(world), WRITERS[format_of(name)].VERSION, WORLD_VERSION]
+        world_folder = f"{name}-seed{self.world_seed}-{hash_json(content, digits=6)}"
+        return project_root() / "data" / "synthetic" / self.profile_name / world_folder
+
+    def dataset(self, name: str, progress: bool = False) -> Dataset:
+        """Load a dataset, after rendering it if this session runs on the procedural world.
+
+        Raises `DataError` if the data is missing or not what it should be, `UsageError` if this
+        profile renders no such dataset.
+        """
+        root = self.data_root(name)
+        if self.data is None:
+            _render(self, self._world(name)[0], root, progress)
+        exports = self.cache / f"exported-{hash_json(str(root), digits=8)}"
+        return _load(root, name, exports)
+
+    def _world(self, name: str) -> tuple[str, World]:
+        """What is rendered for a dataset: a world of its own, or the one of its format."""
+        worlds = self.profile.worlds
+        found = name if name in worlds else format_of(name)
+        if found not in worlds:
+            raise UsageError(
+                f"profile {self.profile_name} renders no {name}: give --data DIR with the real one"
+            )
+        return found, worlds[found]
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Session":
+        return cls.create(**{_ARGUMENTS.get(k, k): v for k, v in json.loads(text).items()})
+
+
+_ARGUMENTS = {"profile_name": "profile"}
+
+
+def cpu_count() -> int:
+    """CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@lru_cache(maxsize=32)
+def _render(session: Session, name: str, root: Path, progress: bool) -> None:
+    world = session.profile.worlds[name]
+    write(
+        format_of(name),
+        root,
+        seed=session.world_seed,
+        scale=world.scale,
+        ids=world.ids,
+        size=world.size,
+        jobs=session.jobs or cpu_count(),
+        progress=Bar(f"rendering {name}") if progress else None,
+    )
+
+
+class Bar:
+    """A tqdm bar as the callback (done, total) that writers and caches report to."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.bar: tqdm | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        if self.bar is None:
+            self.bar = tqdm(total=total, desc=self.title, unit="image")
+        self.bar.update(done - self.bar.n)
+        if done >= total:
+            self.bar.close()
+
+
+_load = lru_cache(maxsize=16)(load)

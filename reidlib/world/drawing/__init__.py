@@ -1,0 +1,1 @@
+"""From a person and a moment to a picture."""

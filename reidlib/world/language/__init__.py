@@ -1,0 +1,1 @@
+"""From a person and what is visible to sentences."""

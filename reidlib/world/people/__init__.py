@@ -1,0 +1,1 @@
+"""Who walks through the world, what they wear, how they stand."""

@@ -1,0 +1,1 @@
+"""Datasets of the world in the real formats, one writer each."""
