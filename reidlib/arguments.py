@@ -70,7 +70,12 @@ def add_session_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder that holds the real datasets (default: the procedural world)",
     )
     add("--results", type=Path, metavar="DIR", help="where results go (default: results/)")
-    add("--seeds", type=at_least_1, default=1, metavar="N", help="trainings per row (default: 1)")
+    add(
+        "--seeds",
+        type=at_least_1,
+        metavar="N",
+        help="trainings per row (default: the profile's own number)",
+    )
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     add(
         "--jobs",

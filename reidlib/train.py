@@ -11,8 +11,9 @@ import os
 import pickle
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -139,9 +140,7 @@ def _epoch(
     unchecked: list[Tensor] = []
     images = steps = 0
     started = time.perf_counter()
-    for step, batch in enumerate(batches(generator)):
-        if training.max_steps is not None and step >= training.max_steps:
-            break
+    for step, batch in enumerate(_epoch_of(batches, generator, training.steps)):
         with torch.autocast(compute.device, torch.bfloat16, enabled=compute.bf16):
             terms = losses(batch, stage)
         loss = torch.stack(list(terms.values())).sum()
@@ -164,6 +163,22 @@ def _epoch(
     means = {name: float(total) / steps for name, total in totals.items()}  # waits for the GPU
     seconds = time.perf_counter() - started
     return {**means, "seconds": seconds, "images": images, "images_per_s": images / seconds}
+
+
+def _epoch_of(
+    batches: Callable[[torch.Generator], Iterable[Any]],
+    generator: torch.Generator,
+    steps: int | None,
+) -> Iterator[Any]:
+    """One pass, or exactly so many steps of as many passes as that takes."""
+    done = 0
+    while True:
+        before = done
+        for batch in islice(batches(generator), None if steps is None else steps - done):
+            yield batch
+            done += 1
+        if steps is None or done in (before, steps):
+            return
 
 
 def _check(

@@ -47,6 +47,19 @@ class Dataset:
         return [self.images / path for path in self.splits[split]["path"]]
 
 
+@dataclass(frozen=True)
+class Hashed:
+    """A dataset as a key of caches: equal to one with the same fingerprint in the same place."""
+
+    dataset: Dataset
+
+    def __hash__(self) -> int:
+        return hash((self.dataset.name, self.dataset.fingerprint, self.dataset.root))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Hashed) and hash(self) == hash(other)
+
+
 def labels(pids: Sequence[int] | np.ndarray) -> np.ndarray:
     """Class index (int64, 0 ... C-1) of every pid: its position among the sorted distinct pids."""
     return np.unique(np.asarray(pids, dtype=np.int64), return_inverse=True)[1].astype(np.int64)

@@ -65,3 +65,25 @@ def format_of(name: str) -> str:
     if base in cuhk03.NAMES:
         return cuhk03.NAME
     return cuhk_pedes.NAME if base.startswith(cuhk_pedes.NAME) else base
+
+
+def splits_of(name: str) -> int:
+    """How many random splits a dataset is published or commonly used with; 1 with an official one.
+
+    Raises `UsageError` for an unknown dataset.
+    """
+    base, _ = parse(name)
+    if base.startswith("cuhk03-classic"):
+        return 20
+    return 10 if base in _HALVES else 1
+
+
+def with_split(name: str, number: int) -> str:
+    """The name of the same dataset with random split `number`; 0 is the plain name.
+
+    Example:
+        >>> with_split("cuhk01", 3), with_split("cuhk01-split-3", 0)
+        ('cuhk01-split-3', 'cuhk01')
+    """
+    base, _ = parse(name)
+    return f"{base}-split-{number}" if number else base

@@ -18,9 +18,9 @@ from reidlib.models.imgnet import (
     fuse,
     similarity_blocks,
 )
-from reidlib.papers.imgnet import cell, encode
+from reidlib.papers import driver
+from reidlib.papers.imgnet.method import encode
 from reidlib.run.session import Session
-from reidlib.train import Compute
 
 FULL = {
     "VGG-16": (1, "vgg-ch1-sp1-gs1-ls1-gp1-gn"),
@@ -41,7 +41,7 @@ class Trained:
 def full_experiment(session: Session, backbone: str = "VGG-16") -> Experiment:
     """The paper's full model: channel and spatial attention, all three granularities, GN."""
     table, row = FULL[backbone]
-    return cell(session.profile_name, table, row, "Top-1", 1).experiments[0]
+    return driver.cell("imgnet", session.profile, table, row, "Top-1").experiments[0]
 
 
 def load_trained(session: Session, experiment: Experiment) -> Trained | None:
@@ -50,7 +50,7 @@ def load_trained(session: Session, experiment: Experiment) -> Trained | None:
     if found is None:
         return None
     model, data = found
-    return Trained(model, data, *encode(model, data.test, Compute("cpu")))
+    return Trained(model, data, *encode(model, data.test))
 
 
 def scores(trained: Trained, texts: TextCodes) -> Tensor:

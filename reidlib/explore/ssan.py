@@ -21,11 +21,15 @@ from reidlib.errors import DataError
 from reidlib.experiment import Experiment
 from reidlib.explore import common
 from reidlib.models.ssan import SSAN, Codes, fuse, similarities, word_attention
-from reidlib.papers import Cell, ssan
+from reidlib.papers import driver
 from reidlib.papers.bootstrap import RESAMPLES, Difference, paired_difference, query_scores
 from reidlib.papers.claims import verdict
+from reidlib.papers.driver import Cell
+from reidlib.papers.ssan.method import evaluations_of
+from reidlib.papers.ssan.rows import FIGURE_7, FIXED_MARGINS
 from reidlib.papers.tables import Measurement
-from reidlib.run.runner import key_of
+from reidlib.papers.text_to_image import encode_images
+from reidlib.run.plan import key_of
 from reidlib.run.session import Session
 from reidlib.train import Compute
 
@@ -107,7 +111,7 @@ def experiment(session: Session, dataset: str) -> Experiment | None:
     """SSAN as a whole, the last row of Table I, on "cuhk-pedes" or "icfg-pedes"; None in profiles
     that do not run it there.
     """
-    cell = ssan.cell(session.profile_name, 1, "ssan", f"{TITLES[dataset]} Rank-1", 1)
+    cell = driver.cell("ssan", session.profile, 1, "ssan", f"{TITLES[dataset]} Rank-1")
     return cell.experiments[0] if cell else None
 
 
@@ -118,12 +122,12 @@ def load_trained(session: Session, dataset: str) -> Trained | None:
     if found is None:
         return None
     model, data = found
-    return Trained(model, data, ssan.encode_images(model, data.test, Compute(device)))
+    return Trained(model, data, encode_images(model, data.test))
 
 
 def scores(trained: Trained, texts: Codes) -> Tensor:
     """S_g + S_l + S_n of captions and all test images: float (captions, images), on the CPU."""
-    weights = list(ssan.evaluations_of(trained.model.cfg).values())[-1]
+    weights = list(evaluations_of(trained.model.cfg).values())[-1]
     return fuse(similarities(trained.images, texts), weights).cpu()
 
 
@@ -359,14 +363,16 @@ def margins(session: Session) -> dict[str, MarginSweep]:
 
     Empty in profiles that do not run it; in others, what is missing is None.
     """
-    planned = ssan.margins(session.profile_name, session.seeds)
-    if not planned:
-        return {}
-    names = [margin for margin in next(iter(planned.values())) if margin != "adaptive"]
+    names = [f"{margin:g}" for margin in FIXED_MARGINS]
     found = {}
     for dataset, title in TITLES.items():
-        cells = planned.get(dataset, {})
-        measured = {name: list(_measured(session, cell)) for name, cell in cells.items()}
+        cells = {
+            name: driver.cell("ssan", session.profile, FIGURE_7, dataset, name, session.seeds)
+            for name in ("adaptive", *names)
+        }
+        if not any(cells.values()):
+            continue
+        measured = {n: list(_measured(session, cell)) for n, cell in cells.items() if cell}
         adaptive = measured.get("adaptive", [])
         found[title] = MarginSweep(
             names,

@@ -5,7 +5,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,7 @@ import jinja2
 
 from reidlib.errors import StoreError
 from reidlib.files import locked, write_atomic, write_json
-from reidlib.papers.claims import VERDICTS, ClaimResult, to_summary
-from reidlib.papers.tables import FilledTable, count_rows
+from reidlib.papers.claims import VERDICTS
 from reidlib.report import template_text
 from reidlib.report.claims import MARKS, WORDS
 
@@ -25,9 +24,9 @@ _HEADER = ("profile", "data", "device", "versions", "git")
 
 def paper_entry(
     status: str,
-    wall_s: float,
-    tables: Iterable[FilledTable] = (),
-    claims: Iterable[ClaimResult] = (),
+    wall_s: float | None,
+    tables: Mapping[str, Mapping[str, int]],
+    claims: Sequence[Mapping[str, Any]],
     *,
     title: str = "",
     error: str = "",
@@ -36,9 +35,9 @@ def paper_entry(
 
     Args:
         status: ok | failed | not_run, of its notebook.
-        wall_s: seconds it took, trainings included.
-        tables: its filled tables; those without metrics are left out.
-        claims: its claims with their verdicts.
+        wall_s: seconds it took, trainings included; None: as in the entry that this one replaces.
+        tables: by number how many rows are own, measured and cited.
+        claims: its claims with their verdicts, from `to_summary`.
         title: for people.
         error: what failed.
     """
@@ -48,10 +47,10 @@ def paper_entry(
         "status": status,
         "title": title,
         "error": error,
-        "wall_s": round(wall_s, 1),
+        "wall_s": None if wall_s is None else round(wall_s, 1),
         "finished": datetime.now().astimezone().isoformat(timespec="minutes"),
-        "tables": {str(t.table.number): count_rows(t) for t in tables if t.table.metrics},
-        "claims": to_summary(claims),
+        "tables": dict(tables),
+        "claims": list(claims),
     }
 
 
@@ -75,6 +74,8 @@ def update_summary(
         papers = read_summary(folder)["papers"] if path.exists() else {}
         for name, entry in entries.items():
             record = {key: header[key] for key in ("data", "device", "git")}
+            if entry["wall_s"] is None:
+                record["wall_s"] = papers.get(name, {}).get("wall_s", 0.0)
             papers[name] = {**entry, **record}
         # NaN is no JSON; nothing here should be, and if it is, it is not a number to show.
         summary = {

@@ -1,41 +1,25 @@
-"""What `./run_all.sh` runs once the environment is there: train what is missing, write reports."""
+"""Training what is missing and writing the reports: what `./run_all.sh` runs."""
 
 import sys
 import time
 from collections.abc import Sequence
 
-import torch
-
-from reidlib.arguments import check, run_all_parser
-from reidlib.cli import session_of
 from reidlib.errors import DataError, ReidlibError
 from reidlib.files import locked
-from reidlib.papers import get_paper
+from reidlib.papers.driver import get_paper
+from reidlib.report import results as results_of
 from reidlib.report.html import Banner, write_page
 from reidlib.report.index import paper_entry, update_summary, write_index
 from reidlib.report.notebook import run_notebook
-from reidlib.report.results import collect, is_synthetic, write_tables
-from reidlib.run.runner import git_commit, plan, python_path, run_missing
+from reidlib.run.plan import Planned, plan
+from reidlib.run.pool import python_path, run_missing
+from reidlib.run.runner import git_commit
 from reidlib.run.session import Session, project_root
+from reidlib.run.source import source_digest
 from reidlib.train import Compute, versions
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = run_all_parser()
-    arguments = parser.parse_args(argv)
-    check(arguments, parser)
-    try:
-        status = write_reports(session_of(arguments), arguments.papers)
-    except ReidlibError as error:
-        print(f"error: {error}", file=sys.stderr)
-        status = error.exit_status
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on where this one was", file=sys.stderr)
-        status = 130
-    sys.exit(status)
-
-
-def write_reports(session: Session, papers: Sequence[str], *, train: bool = True) -> int:
+def publish(session: Session, papers: Sequence[str], *, train: bool = True) -> int:
     """Train (if `train`) and report the papers one by one; returns the exit status.
 
     A paper that fails, or none of whose data is there, is shown in the index and does not stop the
@@ -45,46 +29,49 @@ def write_reports(session: Session, papers: Sequence[str], *, train: bool = True
     status = 0
     without_data = []
     for number, paper in enumerate(papers, start=1):
-        title = get_paper(paper).TITLE
-        print(f"== {title} ({number} of {len(papers)}), profile {session.profile_name}", flush=True)
+        title = get_paper(paper).ABOUT.title
+        print(f"== {title} ({number} of {len(papers)}), profile {session.profile}", flush=True)
         started = time.time()
+        trained = False
         try:
-            error = _one_paper(session, paper, train=train)
+            trained, error = _one_paper(session, paper, train=train)
         except DataError as why:
             without_data.append(why)
             if len(without_data) == len(papers):
                 raise
             error = str(why)
-        _record(session, paper, time.time() - started, error)
+        _summarize(session, paper, time.time() - started if trained or error else None, error)
         if error:
             print(f"error: {title}: {error}", file=sys.stderr, flush=True)
             status = 1
-        expected = {name: get_paper(name).TITLE for name in papers}
+        expected = {name: get_paper(name).ABOUT.title for name in papers}
         index = write_index(session.folder, expected=expected, run_now=papers[:number])
     print(f"Reports: {index}")
     return status
 
 
-def _one_paper(session: Session, paper: str, *, train: bool) -> str:
-    """Train, execute the notebook, write the page; returns what went wrong.
+def _one_paper(session: Session, paper: str, *, train: bool) -> tuple[bool, str]:
+    """Train, execute the notebook (which writes the tables), write the page; returns whether
+    anything was trained, and what went wrong.
 
     Raises `DataError` if there is no data for any of its experiments.
     """
-    module = get_paper(paper)
     errors = []
     planned = plan(session, [paper], progress=True)
+    missing = sum(session.store.load(p.key) is None for p in planned)
     if train:
         failures = run_missing(session, planned)
         errors += [f"run {key} failed: {why}" for key, why in failures.items()]
     executed = session.folder / f"{paper}.ipynb"
     # Of two commands on one results folder, the second waits here and then writes the same again.
     with locked(session.folder / ".locks" / paper):
+        results_of.forget(session, paper)
         try:
             run_notebook(
-                project_root() / "notebooks" / module.NOTEBOOK,
+                project_root() / "notebooks" / get_paper(paper).ABOUT.notebook,
                 executed,
                 {
-                    "profile": session.profile_name,
+                    "profile": session.profile,
                     "results": str(session.results),
                     "data": None if session.data is None else str(session.data),
                     "seeds": session.seeds,
@@ -99,47 +86,45 @@ def _one_paper(session: Session, paper: str, *, train: bool) -> str:
             errors.append(str(error))
         failed = "; ".join(errors)
         if executed.exists():
-            banner = make_banner(session, paper)
+            banner = make_banner(session, planned)
             problems = write_page(executed, session.folder / f"{paper}.html", banner, failed=failed)
             for problem in problems:
                 print(f"warning: {paper}.html: {problem}", file=sys.stderr)
-    return failed
+    return train and missing > 0, failed
 
 
-def _record(session: Session, paper: str, seconds: float, error: str) -> None:
-    """Write a paper's tables, and what the index and `summary.json` say of it."""
+def _summarize(session: Session, paper: str, seconds: float | None, error: str) -> None:
+    """What the index and `summary.json` say of a paper.
+
+    seconds: None keeps the time of the training, where a report is only rendered again.
+    """
     with locked(session.folder / ".locks" / paper):
-        results = collect(session, paper)
-        write_tables(results, session.folder / paper)
-        update_summary(
-            session.folder,
-            {
-                "profile": session.profile_name,
-                "data": "synthetic" if results.synthetic else "real",
-                "device": Compute.choose(session.device).device,
-                "versions": versions(),
-                "git": git_commit(),
-            },
-            {
-                paper: paper_entry(
-                    "failed" if error else "ok",
-                    seconds,
-                    results.tables.values(),
-                    results.claims,
-                    title=get_paper(paper).TITLE,
-                    error=error,
-                )
-            },
+        outcome = results_of.recorded(session, paper)
+        if outcome is None:  # the notebook failed before it got there
+            results_of.record(session, results_of.collect(session, paper))
+            outcome = results_of.recorded(session, paper)
+        header = {
+            "profile": session.profile,
+            "data": outcome["data"],
+            "device": Compute.choose(session.device).device,
+            "versions": versions(),
+            "git": git_commit(),
+        }
+        entry = paper_entry(
+            "failed" if error else "ok",
+            seconds,
+            outcome["tables"],
+            outcome["claims"],
+            title=get_paper(paper).ABOUT.title,
+            error=error,
         )
+        update_summary(session.folder, header, {paper: entry})
 
 
-def make_banner(session: Session, paper: str) -> Banner:
+def make_banner(session: Session, planned: Sequence[Planned]) -> Banner:
     """What stands at the top of a report; facts about training come from the runs themselves."""
-    provenances = [
-        run.provenance
-        for p in plan(session, [paper])
-        if (run := session.store.load(p.key)) is not None
-    ]
+    runs = {p.key: session.store.load(p.key) for p in planned}
+    provenances = [run.provenance for run in runs.values() if run is not None]
     trained = sorted({f"{p['device']}, {p['precision']}" for p in provenances})
     commits = sorted({p["git"] for p in provenances if p["git"]})
     taggers = sorted({p["tagger"] for p in provenances if "tagger" in p})
@@ -147,12 +132,31 @@ def make_banner(session: Session, paper: str) -> Banner:
     more = {}
     if provenances:
         more["Runs"] = f"{len(provenances)}, {minutes:.1f} minutes of computing in all"
-    synthetic = is_synthetic(session, paper)
+    came_along = sum(run is not None and run.weights is None for run in runs.values())
+    if came_along:
+        more["Trained elsewhere"] = (
+            f"{came_along} of these runs came along with the project as reference results: without "
+            "weights, so what looks into a model needs a training"
+        )
+    stale = sum(
+        runs[p.key] is not None
+        and runs[p.key].provenance.get("source") != source_digest(p.experiment)
+        for p in planned
+    )
+    if stale:
+        more["Source"] = (
+            f"{stale} of these runs were computed by other source than today's: their numbers "
+            "stand for the code of their commits"
+        )
+    processors = sorted({p["processor"] for p in provenances if p.get("processor")})
+    if processors:
+        more["Processor"] = "; ".join(processors) + ": runs repeat bit for bit on the same kind"
+    synthetic = results_of.is_synthetic(session, [p.experiment for p in planned])
     if synthetic and session.data is None:
         more["World"] = f"procedural pedestrians, world seed {session.world_seed}"
     return Banner(
         synthetic=synthetic,
-        profile=session.profile_name,
+        profile=session.profile,
         device=" and ".join(trained) or Compute.choose(session.device).device,
         date=time.strftime("%Y-%m-%d"),
         git=" and ".join(commits) or git_commit(),
@@ -160,8 +164,3 @@ def make_banner(session: Session, paper: str) -> Banner:
         tagger=" and ".join(taggers),
         more=more,
     )
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)  # reports are small; workers have their own settings
-    main()
