@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from reidlib.arguments import DATASETS, PAPERS
-from reidlib.papers import get_paper
+from reidlib.papers.driver import CONTRACT, get_paper
 from reidlib.world.write import WRITERS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -69,9 +69,9 @@ def test_pinned_versions_agree():
 def test_every_paper_has_what_a_paper_needs():
     for name in PAPERS:
         module = get_paper(name)
-        assert (ROOT / "notebooks" / module.NOTEBOOK).exists()
-        for attribute in ("TITLE", "CITATION", "TABLES", "experiments", "cell", "cost"):
-            assert hasattr(module, attribute)
+        assert (ROOT / "notebooks" / module.ABOUT.notebook).exists()
+        assert set(module.__all__) == set(CONTRACT)
+        assert all(hasattr(module, name) for name in CONTRACT)
 
 
 def test_every_dataset_of_the_command_line_has_a_writer():

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from reidlib.papers.training import prepared
 from safetensors.torch import load as load_safetensors
 
 from reidlib.data.batches.masks import mask_paths
@@ -19,7 +20,6 @@ from reidlib.models import ssan
 from reidlib.models.compared import dual_path, mia, scan, vitaa
 from reidlib.papers import ssan as paper
 from reidlib.papers.tables import load_tables
-from reidlib.papers.training import prepared
 from reidlib.run.runner import key_of, plan, run_missing, run_one
 from reidlib.run.session import Session
 from reidlib.train import Compute

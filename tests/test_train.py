@@ -140,7 +140,7 @@ def test_backbone_learning_rate_factor():
     nn.init.ones_(model.head.weight)
     training = Training(
         (Stage("all", (0.1,)),), batch_size=1, image_size=(1, 1), optimizer="sgd",
-        backbone_lr_factor=0.1, max_steps=1,
+        backbone_lr_factor=0.1, steps=1,
     )  # fmt: skip
 
     def losses(batch, stage):
@@ -173,8 +173,8 @@ def test_training_split_smaller_than_a_batch():
         fit(model, lambda g: [], losses_of(model), TRAINING, seed=0, compute=CPU)
 
 
-def test_max_steps_limits_an_epoch():
-    training = Training(STAGES[1:], batch_size=6, image_size=(4, 1), max_steps=2)
+def test_steps_limits_an_epoch():
+    training = Training(STAGES[1:], batch_size=6, image_size=(4, 1), steps=2)
     model = make_net()
     history = fit(model, batches, losses_of(model), training, seed=0, compute=CPU)
     assert [h["images"] for h in history] == [12, 12, 12]

@@ -38,7 +38,7 @@ from reidlib.data.dataset import Dataset, Hashed
 from reidlib.data.load import splits_of, with_split
 from reidlib.errors import DataError, UsageError
 from reidlib.experiment import Experiment
-from reidlib.models.parts.backbones import find_imagenet, imagenet_state
+from reidlib.models.parts.backbones import ResNet, find_imagenet, imagenet_state
 from reidlib.train import Compute, fit
 
 CONTRACT = ("ABOUT", "cells", "prepare", "build", "batches", "losses", "evaluate")
@@ -367,36 +367,34 @@ def load_trained(experiment: Experiment, data: Any, weights: Path) -> nn.Module:
 # ---------------------------------------------------------------- what it costs
 
 
+@lru_cache(maxsize=4096)
 def cost(experiment: Experiment) -> float:
-    """Multiply-adds of one training image, forward and backward: those of the backbone, and of
-    recurrent networks that read a caption of 24 words.
+    """Multiply-adds of one training image, forward and backward: those of the backbone, and where
+    the network has a `text_cost`, those of reading a caption of 24 words.
 
-    A ResNet's count twice: its many thin layers take about twice as long per multiply-add. Rows
-    that differ in their heads only count alike.
+    A ResNet's count twice: its many thin layers take about twice as long per multiply-add.
     """
-    config = experiment.model
-    names = ("backbone", "width", "depths", "last_stride")
-    shape = tuple(getattr(config, name, None) for name in names)
-    key = experiment.paper, type(config), shape, experiment.training.image_size
-    if key not in _COSTS:
-        _COSTS[key] = _cost(experiment)
-    return _COSTS[key]
-
-
-_COSTS: dict[tuple[Any, ...], float] = {}
-
-
-def _cost(experiment: Experiment) -> float:
-    from torch.utils.flop_counter import FlopCounterMode
-
     sizes = SimpleNamespace(ids=1, vocabulary=("", ""))
     with torch.device("meta"):
         model = get_paper(experiment.paper).build(experiment, sizes)
-        images = torch.empty(1, 3, *experiment.training.image_size)
-        with FlopCounterMode(display=False) as counter:
-            model.backbone(images)
-    slow = 2 if "resnet" in getattr(experiment.model, "backbone", "resnet50") else 1
-    recurrent = sum(
-        p.numel() for m in model.modules() if isinstance(m, nn.RNNBase) for p in m.parameters()
+    slow = 2 if isinstance(model.backbone, ResNet) else 1
+    shape = tuple(
+        getattr(experiment.model, name, None)
+        for name in ("backbone", "width", "depths", "last_stride")
     )
-    return 3 * (slow * counter.get_total_flops() / 2 + 24 * recurrent)
+    key = type(experiment.model), shape, experiment.training.image_size
+    if key not in _FLOPS:
+        _FLOPS[key] = _flops(model.backbone, experiment.training.image_size)
+    words = model.text_cost(24) if hasattr(model, "text_cost") else 0
+    return 3 * (slow * _FLOPS[key] / 2 + words)
+
+
+_FLOPS: dict[tuple[Any, ...], float] = {}  # of backbones, by their shape: rows share few of them
+
+
+def _flops(backbone: nn.Module, image_size: tuple[int, int]) -> float:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        backbone(torch.empty(1, 3, *image_size))
+    return counter.get_total_flops()

@@ -104,9 +104,8 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
             return float(value)
         if kind is bool and isinstance(value, bool):
             return value
-        if kind is not bool and isinstance(kind, type) and isinstance(value, kind):
-            if not isinstance(value, bool):
-                return value
+        if isinstance(kind, type) and isinstance(value, kind) and not isinstance(value, bool):
+            return value
     expected = " or ".join(getattr(option, "__name__", str(option)) for option in options)
     raise UsageError(f"--set {name}={value!r}: expected {expected}")
 

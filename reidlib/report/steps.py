@@ -1,7 +1,7 @@
 """The steps that every paper's notebook takes, in the same words."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from inspect import getsource
 from typing import Any
 
@@ -11,6 +11,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from reidlib.experiment import Experiment
+from reidlib.explore.common import learning_rates
 from reidlib.papers import driver, tinker
 from reidlib.papers.tables import load_notes
 from reidlib.report import Html, figures
@@ -35,6 +36,22 @@ def train(session: Session, paper: str, train_missing: bool = True) -> Html:
     elsewhere = sum(run is not None and run.weights is None for run in runs)
     note = f"; {elsewhere} of them came along without weights" if elsewhere else ""
     return Html(f"<p>{there} of {len(planned)} runs are in the store{note}.</p>")
+
+
+def settings(experiment: Experiment, caption: str) -> Html:
+    """What an experiment's model and training are set to."""
+    training = experiment.training
+    pairs = asdict(experiment.model) | {
+        "image size": training.image_size,
+        "batch size": training.batch_size,
+        "optimizer": training.optimizer,
+        "steps per epoch": training.steps or "one pass over the training split",
+        "learning rates": learning_rates(training),
+        "starts from": training.pretrained or "random weights",
+    }
+    known_from_data = ("ids", "vocabulary")
+    rows = [(name, str(value)) for name, value in pairs.items() if name not in known_from_data]
+    return data_table(pd.DataFrame(rows, columns=["setting", "value"]), caption)
 
 
 def curve(session: Session, experiment: Experiment, what: str, more: str = "") -> Html:
@@ -101,6 +118,8 @@ def changed(session: Session, paper: str, row: str, **settings: Any) -> Html:
     Example: `changed(session, "ssan", "ssan", alpha1=0.3)`. Any field of the model or of the
     training; an unknown one raises `UsageError` with the nearest field's name.
     """
+    if not settings:
+        return Html("<p>Nothing is changed yet.</p>")
     rows = []
     for experiment in tinker.trainings_of(paper, session.profile, row):
         for each in (experiment, tinker.with_settings(experiment, settings)):

@@ -45,7 +45,7 @@ class ReferenceRun:
         return None
 
     def ranks(self, evaluation: str) -> np.ndarray:
-        """int32 (queries,); 11 stands for every rank beyond 10. Raises `StoreError`, as Run does."""
+        """int32 (queries,); 11 stands for ranks beyond 10. Raises `StoreError`, as Run does."""
         return self._of("ranks", evaluation).astype(np.int32)
 
     def people(self, evaluation: str) -> np.ndarray:
