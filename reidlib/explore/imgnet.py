@@ -11,13 +11,14 @@ from reidlib.data.batches.pairs import TextImageData, text_of
 from reidlib.experiment import Experiment
 from reidlib.explore import common
 from reidlib.models.imgnet import (
+    EVALUATIONS,
     ImageCodes,
     IMGNet,
     TextCodes,
     attention_maps,
-    fuse,
-    similarity_blocks,
+    similarities,
 )
+from reidlib.models.parts.codes import fuse
 from reidlib.papers.imgnet import cell, encode
 from reidlib.run.session import Session
 from reidlib.train import Compute
@@ -55,10 +56,7 @@ def load_trained(session: Session, experiment: Experiment) -> Trained | None:
 
 def scores(trained: Trained, texts: TextCodes) -> Tensor:
     """Eq 18 of captions and all test images: float (captions, images)."""
-    out = torch.empty(len(texts.TS), len(trained.images.VG))
-    for block, similarities in similarity_blocks(trained.images, texts):
-        out[block] = fuse(similarities)
-    return out
+    return fuse(similarities(trained.images, texts), EVALUATIONS["GS+LS+GP"])
 
 
 def search(trained: Trained, sentence: str, k: int = 5) -> tuple[np.ndarray, np.ndarray]:
