@@ -1,4 +1,4 @@
-"""`python -m reidlib doctor | synth | run | report | keep`. Only `report` needs Jupyter packages."""
+"""`python -m reidlib doctor | synth | run | report | keep`; only `report` needs Jupyter."""
 
 import argparse
 import sys

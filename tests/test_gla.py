@@ -216,6 +216,22 @@ def test_discriminative_loss():
     assert loss.item() == pytest.approx(total / count, abs=1e-5)
 
 
+def test_negative_pairs_are_uniform_over_other_persons():
+    labels = torch.arange(8).repeat_interleave(2)
+    seeded = torch.Generator().manual_seed(3)
+    drawn = sum(sample_pairs(labels, generator=seeded)[1].double() for _ in range(3000)) / 3000
+    other = labels[:, None] != labels
+    # 6 of 14 descriptions; five standard deviations of a mean of 3000.
+    assert (drawn[other] - 6 / 14).abs().max() < 5 * (6 / 14 * 8 / 14 / 3000) ** 0.5
+    assert (drawn[~other] == 0).all()
+
+
+def test_negative_pairs_run_out():
+    positive, negative = sample_pairs(torch.tensor([0, 0, 0, 1]))
+    assert positive.sum(1).tolist() == [3, 3, 3, 1]
+    assert negative.sum(1).tolist() == [1, 1, 1, 3]
+
+
 def naive_ranking(k, positive, negative, alpha):
     total = count = 0.0
     for i in range(len(k)):

@@ -14,8 +14,9 @@ from reidlib.explore import common
 from reidlib.explore import gla as explore
 from reidlib.explore.gla import PhraseAttention
 from reidlib.models.gla import phrase_owner
-from reidlib.papers import gla
-from reidlib.papers.gla import search
+from reidlib.papers import driver, gla
+from reidlib.papers.gla.method import encode_pairs, phi
+from reidlib.papers.image_to_image import encode
 from reidlib.run.session import Session
 from reidlib.world.write import write
 
@@ -55,12 +56,12 @@ def trained(session, request) -> explore.Trained:
     """The proposed method with the weights that it starts a training with."""
     experiment = explore.proposed(session, request.param)
     dataset = session.dataset(request.param)
-    data = gla.prepare_data(experiment, dataset, session.cache, "cpu")
+    data = gla.prepare(experiment, dataset, session.cache, "cpu")
     model = gla.build(experiment, data).eval()
     if request.param == "cuhk-pedes":
-        gallery, query = search.encode_pairs(model, data.test)
+        gallery, query = encode_pairs(model, data.test)
     else:
-        query, gallery = (search.encode(model, part) for part in (data.query, data.gallery))
+        query, gallery = (encode(phi(model), part) for part in (data.query, data.gallery))
     return explore.Trained(model, data, query, gallery)
 
 
@@ -265,7 +266,7 @@ def test_persons_and_what_shows_none(datasets):
 
 
 def test_rates_in_words(session):
-    text = common.learning_rates(gla.experiments("paper")[0].training)
+    text = common.learning_rates(driver.experiments("gla", "paper")[0].training)
     assert text == "20 epochs at 0.01, 20 epochs at 0.001"
 
 
@@ -356,7 +357,7 @@ def test_labels_of_a_sweep_do_not_overlap(drawn, x, rotation):
 def run(session: Session, out: Path) -> str:
     """The page of the notebook, executed on what is in the session's store; it has no problems."""
     done = run_notebook(
-        ROOT / "notebooks" / gla.NOTEBOOK,
+        ROOT / "notebooks" / gla.ABOUT.notebook,
         out / "gla.ipynb",
         {
             "profile": "smoke",

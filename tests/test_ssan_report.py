@@ -17,7 +17,7 @@ from reidlib.explore import ssan as explore
 from reidlib.explore.ssan import FIXED, MOVING, Thing, WordParts, mentions
 from reidlib.models.ssan import word_attention
 from reidlib.papers import ssan
-from reidlib.run.runner import key_of
+from reidlib.run.plan import key_of
 from reidlib.run.session import Session
 from reidlib.run.store import write_history
 from reidlib.train import Compute
@@ -44,7 +44,7 @@ def trained(session) -> explore.Trained:
     """An SSAN with the weights that it starts a training with."""
     experiment = explore.experiment(session, "cuhk-pedes")
     dataset = session.dataset("cuhk-pedes")
-    data = ssan.prepare_data(experiment, dataset, session.cache, "cpu")
+    data = ssan.prepare(experiment, dataset, session.cache, "cpu")
     model = ssan.build(experiment, data).eval()
     return explore.Trained(model, data, ssan.encode_images(model, data.test, Compute("cpu")))
 
@@ -370,7 +370,7 @@ def test_rows_of_pictures_keep_their_names(monkeypatch):
 
 def test_the_notebook_runs_through_where_data_and_runs_are_missing(session, tmp_path):
     done = run_notebook(
-        ROOT / "notebooks" / ssan.NOTEBOOK,
+        ROOT / "notebooks" / ssan.ABOUT.notebook,
         tmp_path / "ssan.ipynb",
         {
             "profile": "smoke",

@@ -11,15 +11,16 @@ from reidlib.data.batches.pairs import TextImageData, text_of
 from reidlib.experiment import Experiment
 from reidlib.explore import common
 from reidlib.models.imgnet import (
+    EVALUATIONS,
     ImageCodes,
     IMGNet,
     TextCodes,
     attention_maps,
-    fuse,
-    similarity_blocks,
+    similarities,
 )
+from reidlib.models.parts.codes import fuse
 from reidlib.papers import driver
-from reidlib.papers.imgnet.method import encode
+from reidlib.papers.text_to_image import encode_images
 from reidlib.run.session import Session
 
 FULL = {
@@ -35,7 +36,6 @@ class Trained:
     model: IMGNet
     data: TextImageData
     images: ImageCodes
-    texts: TextCodes
 
 
 def full_experiment(session: Session, backbone: str = "VGG-16") -> Experiment:
@@ -50,15 +50,12 @@ def load_trained(session: Session, experiment: Experiment) -> Trained | None:
     if found is None:
         return None
     model, data = found
-    return Trained(model, data, *encode(model, data.test))
+    return Trained(model, data, encode_images(model, data.test))
 
 
 def scores(trained: Trained, texts: TextCodes) -> Tensor:
     """Eq 18 of captions and all test images: float (captions, images)."""
-    out = torch.empty(len(texts.TS), len(trained.images.VG))
-    for block, similarities in similarity_blocks(trained.images, texts):
-        out[block] = fuse(similarities)
-    return out
+    return fuse(similarities(trained.images, texts), EVALUATIONS["GS+LS+GP"])
 
 
 def search(trained: Trained, sentence: str, k: int = 5) -> tuple[np.ndarray, np.ndarray]:

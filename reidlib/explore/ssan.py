@@ -20,12 +20,12 @@ from reidlib.data.language.words import tokenize
 from reidlib.errors import DataError
 from reidlib.experiment import Experiment
 from reidlib.explore import common
-from reidlib.models.ssan import SSAN, Codes, fuse, similarities, word_attention
+from reidlib.models.parts.codes import fuse
+from reidlib.models.ssan import SSAN, Codes, evaluations, similarities, word_attention
 from reidlib.papers import driver
 from reidlib.papers.bootstrap import RESAMPLES, Difference, paired_difference, query_scores
 from reidlib.papers.claims import verdict
 from reidlib.papers.driver import Cell
-from reidlib.papers.ssan.method import evaluations_of
 from reidlib.papers.ssan.rows import FIGURE_7, FIXED_MARGINS
 from reidlib.papers.tables import Measurement
 from reidlib.papers.text_to_image import encode_images
@@ -127,7 +127,7 @@ def load_trained(session: Session, dataset: str) -> Trained | None:
 
 def scores(trained: Trained, texts: Codes) -> Tensor:
     """S_g + S_l + S_n of captions and all test images: float (captions, images), on the CPU."""
-    weights = list(evaluations_of(trained.model.cfg).values())[-1]
+    weights = list(evaluations(trained.model.cfg).values())[-1]
     return fuse(similarities(trained.images, texts), weights).cpu()
 
 

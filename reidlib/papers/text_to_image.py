@@ -1,16 +1,95 @@
-"""How methods that search images by sentences are tested: what their papers share."""
+"""How methods that search images by sentences are trained and tested: what their papers share.
 
+Each method is a module of its own in `reidlib.models`, which says itself what it needs; the names
+that all of them have are listed there. A paper whose methods are of this kind takes `prepare`,
+`build`, `batches`, `losses` and `evaluate` from here as they are.
+"""
+
+import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reidlib.data.batches.pairs import TextImageData, TextImageSplit, text_of
-from reidlib.metrics.first_match import top_k
-from reidlib.models.parts.codes import concatenate
-from reidlib.papers.driver import Evaluated
+from reidlib.data.batches import pairs
+from reidlib.data.batches.pairs import Batch, TextImageData, TextImageSplit, text_of
+from reidlib.data.dataset import Dataset
+from reidlib.experiment import Experiment, Stage
+from reidlib.metrics.first_match import first_match_ranks, top_k
+from reidlib.models.parts.codes import concatenate, fuse
+from reidlib.papers.driver import Evaluated, prepared
+from reidlib.train import Compute
+
+
+def module_of(config: Any) -> ModuleType:
+    """The module of the method that a configuration is of."""
+    return sys.modules[type(config).__module__]
+
+
+def evaluations_of(config: Any) -> Mapping[str, Mapping[str, float]]:
+    """The weighted sums of similarities that rank the gallery; the last is the paper's test."""
+    return module_of(config).evaluations(config)
+
+
+def prepare(
+    experiment: Experiment, dataset: Dataset, cache_dir: Path, device: str
+) -> TextImageData:
+    """Images and captions, with the masks of the training images if the method needs them."""
+    size = experiment.training.image_size
+    masks = {"masks": True} if "masks" in experiment.needs else {}
+    return prepared(pairs.prepare, dataset, size, cache_dir, device, **masks)
+
+
+def build(experiment: Experiment, data: TextImageData) -> nn.Module:
+    """The method's network for as many people and words as the data has."""
+    config = replace(experiment.model, ids=data.ids, vocabulary=len(data.vocabulary))
+    return module_of(config).NETWORK(config)
+
+
+def batches(
+    experiment: Experiment,
+    model: nn.Module,
+    data: TextImageData,
+    generator: torch.Generator,
+    device: str,
+) -> Iterator[Batch]:
+    """One epoch of image-caption pairs, drawn as the method wants them."""
+    settings, train = experiment.training, data.train
+    image = {"flip": settings.flip, "crop_pad": settings.crop_pad, "device": device}
+    drawn = module_of(experiment.model).draw(model, train, generator, settings.batch_size)
+    for captions, weak in drawn:
+        yield pairs.pairs(train, captions, generator, weak=weak, **image)
+
+
+def losses(model: nn.Module, batch: Batch, stage: Stage) -> dict[str, Tensor]:
+    """The method's named losses of a batch."""
+    return module_of(model.cfg).losses(model, batch, stage)
+
+
+def evaluate(model: nn.Module, data: TextImageData, compute: Compute) -> Evaluated:
+    """The ranks of all test captions under the method's similarities."""
+    return evaluated(data, {name: rank(model, split) for name, split in data.tests.items()})
+
+
+@torch.inference_mode()
+def rank(model: nn.Module, split: TextImageSplit) -> dict[str, np.ndarray]:
+    """Per evaluation the rank of each caption's first correct image: int32 (captions,)."""
+    method, evaluations = module_of(model.cfg), evaluations_of(model.cfg)
+    images = encode_images(model, split)
+    ranks: dict[str, list[np.ndarray]] = {name: [] for name in evaluations}
+    # Texts are encoded and compared block by block: SCAN's hold every word of a caption.
+    for rows, texts in text_blocks(model, split):
+        similarity = method.similarities(images, texts, model.cfg)
+        pids = split.caption_pids[rows.numpy()]
+        for name, weights in evaluations.items():
+            scores = fuse(similarity, weights)
+            ranks[name].append(first_match_ranks(scores, pids, split.image_pids))
+    return {name: np.concatenate(blocks) for name, blocks in ranks.items()}
 
 
 @torch.inference_mode()
@@ -24,27 +103,21 @@ def encode_images(model: nn.Module, split: TextImageSplit, batch_size: int = 256
 
 @torch.inference_mode()
 def text_blocks(
-    model: nn.Module, split: TextImageSplit, phrases: bool, batch_size: int = 256
+    model: nn.Module, split: TextImageSplit, batch_size: int = 256
 ) -> Iterator[tuple[Tensor, Any]]:
-    """All captions of a split in blocks: their numbers, int64 (B,), and their codes in fp32.
-
-    phrases: whether the model's `encode_text` takes the noun phrases besides the words.
-    """
+    """All captions of a split in blocks: their numbers, int64 (B,), and their codes in fp32."""
     model.eval()
+    phrases = module_of(model.cfg).PHRASES
     for rows in torch.arange(len(split.captions)).split(batch_size):
         text = text_of(split, rows)
         yield rows, model.encode_text(*(text if phrases else text[:2]))
 
 
-def evaluated(
-    data: TextImageData, ranks: Mapping[str, Mapping[str, np.ndarray]], headline: str
-) -> Evaluated:
+def evaluated(data: TextImageData, ranks: Mapping[str, Mapping[str, np.ndarray]]) -> Evaluated:
     """The outcome of a test on every test split.
 
-    Args:
-        ranks: per test split and evaluation the rank of each caption's first correct image, int32
-            (captions,).
-        headline: the evaluation that the last line of a training shows.
+    ranks: per test split and evaluation the rank of each caption's first correct image, int32
+    (captions,).
     """
     several = len(ranks) > 1
     by_name = {
@@ -53,7 +126,7 @@ def evaluated(
         for name, values in found.items()
     }
     evaluations = {name: top_k(values) for name, (_, values) in by_name.items()}
-    shown = headline if headline in evaluations else list(evaluations)[-1]
+    shown = list(evaluations)[-1]
     return Evaluated(
         evaluations=evaluations,
         ranks={name: values for name, (_, values) in by_name.items()},

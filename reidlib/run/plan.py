@@ -72,6 +72,14 @@ def plan_experiments(
     return list(planned.values())
 
 
+def planned_for(session: Session, experiment: Experiment) -> Planned:
+    """One experiment, planned. Raises `DataError` if something that it needs is not there."""
+    planned = plan_experiments(session, [experiment])[-1]
+    if planned.problem:
+        raise DataError(planned.problem)
+    return planned
+
+
 class _Lacking(DataError):
     """The dataset is there; something beside it is not."""
 

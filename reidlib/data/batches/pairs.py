@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -13,10 +13,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from reidlib.data.dataset import Dataset, captions_frame
-from reidlib.data.language.encoding import EncodedText, encode_captions
 from reidlib.data.batches.images import DeviceImages, draw, image_cache
 from reidlib.data.batches.masks import DeviceMasks, mask_cache, mask_paths
+from reidlib.data.dataset import Dataset, captions_frame
+from reidlib.data.language.encoding import EncodedText, encode_captions
 from reidlib.data.language.tagger import Tagger, load_tagger
 from reidlib.data.language.words import Vocabulary
 from reidlib.devices import send
@@ -65,7 +65,7 @@ class TextImageData:
 
 
 class Text(NamedTuple):
-    """Captions as int64 tensors: words on the device, the rest on the CPU, where packing needs it."""
+    """Captions as int64 tensors: words on the device, the rest on the CPU, as packing wants it."""
 
     tokens: Tensor  # (B, L), 0 = padding; on the device
     lengths: Tensor  # (B,)
@@ -141,34 +141,6 @@ def prepare(
     )
 
 
-def shuffled_batches(
-    split: TextImageSplit,
-    generator: torch.Generator,
-    *,
-    batch_size: int,
-    flip: bool,
-    crop_pad: int,
-    device: str,
-    weak: Callable[[Tensor, torch.Generator], Tensor] | None = None,
-) -> Iterator[Batch]:
-    """One epoch of image-caption pairs in random order; the last incomplete batch is dropped.
-
-    weak: given captions int64 (B,) and the generator, chooses one to go along with each.
-    """
-    order = torch.randperm(len(split.labels), generator=generator)
-    for start in range(0, len(order) - batch_size + 1, batch_size):
-        captions = order[start : start + batch_size]
-        yield pairs(
-            split,
-            captions,
-            generator,
-            flip=flip,
-            crop_pad=crop_pad,
-            device=device,
-            weak=None if weak is None else weak(captions, generator),
-        )
-
-
 def pairs(
     split: TextImageSplit,
     captions: Tensor,
@@ -205,9 +177,7 @@ def to_text(text: EncodedText, device: str | torch.device = "cpu") -> Text:
     arrays = (np.ascontiguousarray(getattr(text, name)) for name in Text._fields)
     on_cpu = Text(*map(torch.from_numpy, arrays))
     device = torch.device(device)
-    return on_cpu._replace(
-        tokens=send(on_cpu.tokens, device), phrases=send(on_cpu.phrases, device)
-    )
+    return on_cpu._replace(tokens=send(on_cpu.tokens, device), phrases=send(on_cpu.phrases, device))
 
 
 def encoded(

@@ -15,6 +15,7 @@ before the last ReLU.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,10 +24,17 @@ from torch import Tensor, nn
 from reidlib.errors import DataError
 from reidlib.losses import identity_loss
 from reidlib.models.parts.backbones import backbone, scaled_channels
-from reidlib.models.parts.codes import GlobalCodes, cosines, global_similarities
+from reidlib.models.parts.codes import (
+    GlobalCodes,
+    cosines,
+    draw_shuffled,
+    global_evaluations,
+    global_similarities,
+)
 
-EVALUATIONS = {"Sg": {"Sg": 1.0}}
-similarities = global_similarities
+NEEDS: tuple[str, ...] = ()
+PHRASES = False
+draw, evaluations, similarities = draw_shuffled, global_evaluations, global_similarities
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,7 @@ class TextUnit(nn.Module):
 
     def __init__(self, inputs: int, middle: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
+        self.stride = stride
         self.body = nn.Sequential(
             nn.Conv1d(inputs, middle, 1, bias=False),
             nn.BatchNorm1d(middle),
@@ -153,6 +162,24 @@ class DualPath(nn.Module):
         texts = self.encode_text(tokens, lengths)
         return self.loss(self.encode_images(images), texts, labels, ranking)
 
+    def text_cost(self, words: int) -> int:
+        """Multiply-adds of the text CNN for a caption, about, forward: it reads its whole window,
+        however many `words` are in it."""
+        cost, places = 0, self.cfg.window
+        for unit in self.text_cnn:
+            places //= unit.stride
+            cost += places * sum(p.numel() for p in unit.parameters())
+        return cost
+
+
+NETWORK = DualPath
+
+
+def losses(model: DualPath, batch: Any, stage: Any) -> dict[str, Tensor]:
+    """Losses of a batch of pairs, see `reidlib.models`; "stage 1" has no ranking loss."""
+    ranking = stage.name != "stage 1"
+    return model(batch.images, *batch.text[:2], batch.labels, ranking=ranking)
+
 
 def place_in_window(
     tokens: Tensor, lengths: Tensor, window: int = 56, at_random: bool = False
@@ -165,8 +192,8 @@ def place_in_window(
         raise DataError("a caption without words: expected at least one token in each")
     lengths = lengths.cpu().clamp_max(window)
     room = window - lengths
-    dice = torch.rand(len(room), dtype=torch.float64)
-    start = (dice * (room + 1)).long() if at_random else room // 2
+    noise = torch.rand(len(room), dtype=torch.float64)
+    start = (noise * (room + 1)).long() if at_random else room // 2
     column = torch.arange(window) - start[:, None]  # word of each place
     inside = (column >= 0) & (column < lengths[:, None])
     column, inside = torch.where(inside, column, 0).to(tokens.device), inside.to(tokens.device)
@@ -182,8 +209,8 @@ def random_ranking_loss(S: Tensor, labels: Tensor, margin: float = 1.0) -> Tenso
     other = labels[:, None] != labels[None, :]
 
     def one_way(S: Tensor) -> Tensor:
-        dice = torch.rand_like(S).masked_fill(~other, -1)
-        negative = S.gather(1, dice.argmax(1, keepdim=True)).squeeze(1)
+        noise = torch.rand_like(S).masked_fill(~other, -1)
+        negative = S.gather(1, noise.argmax(1, keepdim=True)).squeeze(1)
         hinge = (margin - S.diagonal() + negative).clamp_min(0)
         return torch.where(other.any(1), hinge, 0)
 

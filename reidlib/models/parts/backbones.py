@@ -178,7 +178,7 @@ def find_imagenet(name: str, weights: str = "V1") -> Path:
 
 
 def imagenet_state(name: str, weights: str = "V1", verify: bool = False) -> dict[str, Tensor]:
-    """torchvision's ImageNet weights of a backbone from a local file, without the classifier.
+    """torchvision's ImageNet weights of a full-size backbone, without the classifier, from a file.
 
     Nothing is downloaded. `weights` is torchvision's version: re-identification papers start from
     "V1". With `verify`, the file's SHA-256 is compared with the prefix in its name.
@@ -202,10 +202,7 @@ def imagenet_state(name: str, weights: str = "V1", verify: bool = False) -> dict
 
 
 def load_imagenet(module: nn.Module, name: str, weights: str = "V1", verify: bool = False) -> None:
-    """Load `imagenet_state` into a full-size backbone.
-
-    Raises DataError if the file is missing, damaged, or does not fit `module`.
-    """
+    """`imagenet_state`, loaded into a backbone; raises DataError if it does not fit `module`."""
     try:
         module.load_state_dict(imagenet_state(name, weights, verify))
     except RuntimeError as error:

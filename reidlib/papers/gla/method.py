@@ -74,7 +74,7 @@ def evaluate(model: GLA, data: Data, compute: Compute) -> Evaluated:
     if isinstance(data, TextImageData):
         scores = text_to_image_scores(model, *encode_pairs(model, data.test))
         ranks = first_match_ranks(scores, data.test.caption_pids, data.test.image_pids)
-        return evaluated(data, {"test": {TEXT_TO_IMAGE: ranks}}, TEXT_TO_IMAGE)
+        return evaluated(data, {"test": {TEXT_TO_IMAGE: ranks}})
     notes: dict[str, object] = {"ids": data.ids}
     if data.vocabulary is not None:
         notes |= {"tagger": data.tagger, "vocabulary": len(data.vocabulary)}

@@ -89,7 +89,7 @@ def _measured_by(profile: str, table: int, row: PublishedRow) -> tuple[IMGNetCon
 
 def _config(size: Size, network: str, **changes: Any) -> IMGNetConfig:
     full = IMGNetConfig(
-        ids=1,  # both are known when the data is: see `method.build`
+        ids=1,  # both are known when the data is: see `text_to_image.build`
         vocabulary=2,
         backbone=size.networks[network],
         width=size.width,

@@ -1,8 +1,8 @@
 """SSAN and the five methods that it is compared with: see `reidlib.papers.driver` for the names."""
 
 from reidlib.papers.driver import About
-from reidlib.papers.ssan.method import batches, build, evaluate, losses, prepare
 from reidlib.papers.ssan.rows import cells
+from reidlib.papers.text_to_image import batches, build, evaluate, losses, prepare
 
 __all__ = ["ABOUT", "batches", "build", "cells", "evaluate", "losses", "prepare"]
 

@@ -9,8 +9,8 @@ from reidlib.experiment import Experiment, Stage, Training
 from reidlib.models import ssan
 from reidlib.models.compared import cmpm, dual_path, mia, scan, vitaa
 from reidlib.papers.driver import Measured, Place, load_sizes, rates
-from reidlib.papers.ssan.method import evaluations_of, module_of
 from reidlib.papers.tables import PublishedRow, load_tables
+from reidlib.papers.text_to_image import evaluations_of, module_of
 
 RECIPE = 1  # raised whenever a change of the code changes what a training comes to
 FIGURE_7 = "figure-7"
@@ -122,7 +122,7 @@ def _experiment(
 
 def _config(size: Size, method: str, network: str) -> Any:
     shape = {
-        "ids": 1,  # both are known when the data is: see `method.build`
+        "ids": 1,  # both are known when the data is: see `text_to_image.build`
         "vocabulary": 2,
         "width": size.width,
         "depths": size.depths.get(network),
