@@ -321,7 +321,7 @@ def test_queries_without_a_match_add_nothing() -> None:
     scores = ranking.query_scores()
     np.testing.assert_equal(scores["Top-1"], [1, np.nan, 0])
     np.testing.assert_equal(scores["Top-10"], [1, np.nan, 1])
-    assert ranking.first.tolist() == [1, 10, 7]
+    assert ranking.first.tolist()[::2] == [1, 7] and ranking.first[1] > ranking.gallery
     metrics = ranking.metrics()
     for name, values in scores.items():
         assert 100 * np.nanmean(values) == pytest.approx(metrics[name])
@@ -350,7 +350,7 @@ def test_a_query_without_hand_drawn_boxes_is_searched_for_alone(
         query, gallery, data.query.pids, data.gallery.pids, data.query.camids,
         data.gallery.camids, metric="euclidean",
     )  # fmt: skip
-    _, ranks, _ = search_by_image(phi(model), data)
+    ranks = search_by_image(phi(model), data).ranks
     assert ranks["single query"].tolist() == alone.first.tolist()
     assert ranks["multi-query"][0] == alone.first[0]
 

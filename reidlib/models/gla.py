@@ -289,6 +289,12 @@ class GLA(nn.Module):
 
 # ------------------------------------------------------------------ tensors to tensors
 
+    def text_cost(self, words: int) -> int:
+        """Multiply-adds of the LSTMs for a description of so many words, forward; its phrases have
+        some 15 words in all, which are encoded and decoded."""
+        cell = 4 * self.cfg.H * (self.cfg.E + self.cfg.H)
+        return cell * (words * self.cfg.descriptions + 2 * 15 * self.cfg.L_rec)
+
 
 def weighted_squares(a: Tensor, b: Tensor, w: Tensor) -> Tensor:
     """sum_d w_d (a_id - b_jd)^2 of all pairs: (B, d), (M, d), (d,) -> (B, M)."""
