@@ -1,8 +1,10 @@
 """The checkout itself: notebooks are clean, nothing big or private is in it, texts agree."""
 
 import json
+import os
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -76,6 +78,20 @@ def test_every_paper_has_what_a_paper_needs():
 
 def test_every_dataset_of_the_command_line_has_a_writer():
     assert set(DATASETS) <= set(WRITERS)
+
+
+def test_the_readme_s_library_example_runs(tmp_path):
+    code = (ROOT / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Top-1" in done.stdout and "tensor([[" in done.stdout
 
 
 def test_license_and_citation_are_there():
