@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from reidlib.arguments import DATASETS, PAPERS
+from reidlib.arguments import PAPERS
 from reidlib.papers import get_paper
-from reidlib.world.write import WRITERS
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -72,10 +71,6 @@ def test_every_paper_has_what_a_paper_needs():
         assert (ROOT / "notebooks" / module.NOTEBOOK).exists()
         for attribute in ("TITLE", "CITATION", "TABLES", "experiments", "cell", "cost"):
             assert hasattr(module, attribute)
-
-
-def test_every_dataset_of_the_command_line_has_a_writer():
-    assert set(DATASETS) <= set(WRITERS)
 
 
 def test_license_and_citation_are_there():

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from reidlib.data.batches import pairs
 from reidlib.data.batches.pairs import TextImageSplit, text_of
-from reidlib.data.dataset import Dataset
+from reidlib.data.dataset import Dataset, Hashed
 from reidlib.experiment import Experiment
 from reidlib.models.parts.backbones import backbone
 from reidlib.models.parts.codes import concatenate
@@ -35,19 +35,6 @@ def prepared(
     """What `prepare` makes of a dataset, kept for the next run of the same process."""
     key = Hashed(dataset), image_size, cache_dir, device, prepare, tuple(settings.items())
     return _prepare(*key)
-
-
-@dataclass(frozen=True)
-class Hashed:
-    """A dataset that is equal to another one with the same fingerprint, in the same place."""
-
-    dataset: Dataset
-
-    def __hash__(self) -> int:
-        return hash((self.dataset.fingerprint, self.dataset.root))
-
-    def __eq__(self, other: object) -> bool:
-        return hash(self) == hash(other)
 
 
 @lru_cache(maxsize=2)

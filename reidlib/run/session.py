@@ -16,7 +16,7 @@ from reidlib.profiles import Profile, World, get_profile
 from reidlib.run.store import Store
 from reidlib.train import Compute
 from reidlib.world.people.identity import WORLD_VERSION
-from reidlib.world.write import WRITERS, write
+from reidlib.world.write import write, writer_of
 
 
 def project_root() -> Path:
@@ -101,7 +101,7 @@ class Session:
             return self.data
         name, world = self._world(name)
         # Named after all that decides its content, so that a changed world gets a new folder.
-        content = [asdict(world), WRITERS[format_of(name)].VERSION, WORLD_VERSION]
+        content = [asdict(world), writer_of(format_of(name)).VERSION, WORLD_VERSION]
         world_folder = f"{name}-seed{self.world_seed}-{hash_json(content, digits=6)}"
         return project_root() / "data" / "synthetic" / self.profile_name / world_folder
 
@@ -115,7 +115,7 @@ class Session:
         if self.data is None:
             _render(self, self._world(name)[0], root, progress)
         exports = self.cache / f"exported-{hash_json(str(root), digits=8)}"
-        return _load(root, name, exports)
+        return _load(root, name, exports, self.cache)
 
     def _world(self, name: str) -> tuple[str, World]:
         """What is rendered for a dataset: a world of its own, or the one of its format."""

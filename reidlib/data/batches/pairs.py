@@ -13,14 +13,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from reidlib.data.dataset import Dataset, captions_frame
-from reidlib.data.language.encoding import EncodedText, encode_captions
 from reidlib.data.batches.images import DeviceImages, draw, image_cache
 from reidlib.data.batches.masks import DeviceMasks, mask_cache, mask_paths
+from reidlib.data.dataset import Dataset, captions_frame
+from reidlib.data.language.encoding import EncodedText, encode_captions
 from reidlib.data.language.tagger import Tagger, load_tagger
 from reidlib.data.language.words import Vocabulary
 from reidlib.devices import send
-from reidlib.files import locked, write_atomic
+from reidlib.files import locked, read_arrays, write_atomic
 
 # Raised when tokenization, tagging or chunking changes, so that stored encodings are made anew.
 _ENCODING_VERSION = 1
@@ -65,7 +65,7 @@ class TextImageData:
 
 
 class Text(NamedTuple):
-    """Captions as int64 tensors: words on the device, the rest on the CPU, where packing needs it."""
+    """Captions as int64 tensors: words on the device, the rest on the CPU, as packing wants it."""
 
     tokens: Tensor  # (B, L), 0 = padding; on the device
     lengths: Tensor  # (B,)
@@ -205,9 +205,7 @@ def to_text(text: EncodedText, device: str | torch.device = "cpu") -> Text:
     arrays = (np.ascontiguousarray(getattr(text, name)) for name in Text._fields)
     on_cpu = Text(*map(torch.from_numpy, arrays))
     device = torch.device(device)
-    return on_cpu._replace(
-        tokens=send(on_cpu.tokens, device), phrases=send(on_cpu.phrases, device)
-    )
+    return on_cpu._replace(tokens=send(on_cpu.tokens, device), phrases=send(on_cpu.phrases, device))
 
 
 def encoded(
@@ -228,12 +226,12 @@ def encoded(
     path = cache_dir / f"text-{digest.hexdigest()[:16]}.npz"
     fields = ("tokens", "lengths", "phrases", "phrase_lengths", "phrase_offsets")
     with locked(path.with_suffix(".lock")):
-        if path.exists():
-            with np.load(path, allow_pickle=False) as file:
-                return EncodedText(
-                    **{name: file[name] for name in fields},
-                    warnings=tuple(file["warnings"].tolist()),
-                )
+        stored = read_arrays(path)
+        if stored is not None and {*fields, "warnings"} <= set(stored):
+            return EncodedText(
+                **{name: stored[name] for name in fields},
+                warnings=tuple(stored["warnings"].tolist()),
+            )
         text = encode_captions(captions, vocabulary, tagger, max_tokens=max_tokens, kinds=kinds)
         buffer = BytesIO()
         arrays = {name: getattr(text, name) for name in fields}

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from reidlib.data.batches.borrowed_captions import join_captions
+from reidlib.data.batches.images import DeviceImages, image_cache
+from reidlib.data.batches.pairs import Text, TextImageSplit, encoded, to_text
+from reidlib.data.batches.samplers import Choices, caption_choices, tuple_batches
 from reidlib.data.dataset import Dataset
 from reidlib.data.language.encoding import EncodedText
-from reidlib.data.batches.images import DeviceImages, image_cache
-from reidlib.data.batches.samplers import Choices, caption_choices, tuple_batches
 from reidlib.data.language.tagger import load_tagger
 from reidlib.data.language.words import Vocabulary
-from reidlib.data.batches.pairs import Text, TextImageSplit, encoded, to_text
 
 KINDS = ("jnp", "pp")  # the noun phrases of GLA, see `reidlib.data.language.phrases`
 

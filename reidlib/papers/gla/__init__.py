@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reidlib.data import extras
 from reidlib.data.batches import tuples
-from reidlib.data.batches.borrowed_captions import find_annotation, join_captions
 from reidlib.data.batches.pairs import TextImageData
 from reidlib.data.batches.tuples import (
     KINDS,
@@ -22,16 +22,14 @@ from reidlib.data.batches.tuples import (
     tuples_of,
 )
 from reidlib.data.dataset import Dataset
-from reidlib.data.dataset import fingerprint as fingerprint_of
 from reidlib.data.formats import cuhk_pedes
-from reidlib.experiment import Experiment, Stage, Training, hash_json
+from reidlib.experiment import Experiment, Stage, Training
 from reidlib.models.gla import GLA, METHODS, GLAConfig, parameter_counts
 from reidlib.models.parts.backbones import find_imagenet, load_imagenet
 from reidlib.papers import Cell, Result
 from reidlib.papers.gla.search import EVALUATION_OF, search_by_image, search_by_text
 from reidlib.papers.tables import PublishedRow, PublishedTable, load_tables
 from reidlib.papers.training import (
-    Hashed,
     backbone_cost,
     load_trained,
     metrics_of,
@@ -271,27 +269,19 @@ def check(experiment: Experiment, dataset: Dataset) -> None:
     """Raise `DataError` if something that the training needs is not there."""
     if experiment.training.pretrained:
         find_imagenet(experiment.model.backbone)
-    if dataset.name != cuhk_pedes.NAME and _needs_captions(experiment.model):
-        _check_captions(Hashed(dataset))
+    for need in _needs(experiment):
+        extras.check(need, dataset)
 
 
-@lru_cache(maxsize=16)
-def _check_captions(hashed: Hashed) -> None:
-    join_captions(hashed.dataset)
+def _needs(experiment: Experiment) -> tuple[str, ...]:
+    return ("captions",) if _needs_captions(experiment.model) else ()
 
 
 def fingerprint(experiment: Experiment, dataset: Dataset) -> str:
     """Of the data that the training rests on, for the run's key: with language, the captions of
     an image dataset as well, which stand in another file."""
-    if dataset.name != cuhk_pedes.NAME and _needs_captions(experiment.model):
-        return _with_captions(Hashed(dataset))
-    return dataset.fingerprint
-
-
-@lru_cache(maxsize=16)
-def _with_captions(hashed: Hashed) -> str:
-    captions = fingerprint_of([find_annotation(hashed.dataset)], [], [])
-    return hash_json([hashed.dataset.fingerprint, captions], digits=64)
+    beside = extras.extras_fingerprint(_needs(experiment), dataset)
+    return f"{dataset.fingerprint}+{beside}" if beside else dataset.fingerprint
 
 
 def build(experiment: Experiment, data: DescribedData | TextImageData) -> GLA:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reidlib.data.batches.masks import mask_paths
+from reidlib.data import extras
 from reidlib.data.batches.pairs import (
     Batch,
     TextImageData,
@@ -27,9 +27,8 @@ from reidlib.data.batches.pairs import (
 )
 from reidlib.data.batches.samplers import identity_batches
 from reidlib.data.dataset import Dataset
-from reidlib.data.dataset import fingerprint as fingerprint_of
 from reidlib.data.formats.cuhk_pedes import DOMAINS, TRANSFER
-from reidlib.experiment import Experiment, Stage, Training, hash_json
+from reidlib.experiment import Experiment, Stage, Training
 from reidlib.metrics.first_match import first_match_ranks, top_k
 from reidlib.models import ssan
 from reidlib.models.compared import cmpm, dual_path, mia, scan, vitaa
@@ -37,7 +36,6 @@ from reidlib.models.parts.backbones import find_imagenet, load_imagenet
 from reidlib.papers import Cell, Result
 from reidlib.papers.tables import PublishedRow, PublishedTable, load_tables
 from reidlib.papers.training import (
-    Hashed,
     backbone_cost,
     encode_images,
     load_trained,
@@ -424,23 +422,18 @@ def check(experiment: Experiment, dataset: Dataset) -> None:
     """Raise `DataError` if something that the training needs is not there."""
     if experiment.training.pretrained:
         find_imagenet(getattr(experiment.model, "backbone", "resnet50"))
-    if isinstance(experiment.model, vitaa.ViTAAConfig):
-        mask_paths(dataset, "train")
+    for need in _needs(experiment):
+        extras.check(need, dataset)
+
+
+def _needs(experiment: Experiment) -> tuple[str, ...]:
+    return ("masks",) if isinstance(experiment.model, vitaa.ViTAAConfig) else ()
 
 
 def fingerprint(experiment: Experiment, dataset: Dataset) -> str:
     """Of the data that the training rests on, for the run's key: of ViTAA*, the masks, too."""
-    if isinstance(experiment.model, vitaa.ViTAAConfig):
-        return _with_masks(Hashed(dataset))
-    return dataset.fingerprint
-
-
-@lru_cache(maxsize=16)
-def _with_masks(hashed: Hashed) -> str:
-    paths = mask_paths(hashed.dataset, "train")
-    names = [path.name for path in paths]
-    listing = fingerprint_of([], names, [path.stat().st_size for path in paths])
-    return hash_json([hashed.dataset.fingerprint, listing], digits=64)
+    beside = extras.extras_fingerprint(_needs(experiment), dataset)
+    return f"{dataset.fingerprint}+{beside}" if beside else dataset.fingerprint
 
 
 def build(experiment: Experiment, data: TextImageData) -> nn.Module:
