@@ -10,20 +10,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from reidlib.data.register import FORMATS
 from reidlib.profiles import PROFILES
 
 PAPERS = ("imgnet", "ssan", "gla")
-# Those that a writer of the procedural world exists for.
-DATASETS = (
-    "cuhk-pedes",
-    "icfg-pedes",
-    "rstpreid",
-    "market1501",
-    "cuhk03",
-    "cuhk01",
-    "cuhk-sysu",
-    "viper",
-)
+DATASETS = FORMATS.keys()  # what the procedural world is written as
 
 
 def papers(text: str) -> tuple[str, ...]:

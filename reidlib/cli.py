@@ -88,11 +88,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from reidlib.doctor import examine, format_findings
+    from reidlib.doctor import examine, format_findings, is_fine
     from reidlib.run.session import project_root
 
-    print(format_findings(examine(arguments.data or project_root() / "data")))
-    return 0
+    findings = examine(arguments.data or project_root() / "data")
+    print(format_findings(findings))
+    return 0 if is_fine(findings) else 1
 
 
 def _synth(arguments: argparse.Namespace) -> int:

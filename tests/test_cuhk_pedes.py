@@ -6,6 +6,7 @@ import multiprocessing
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from reidlib.data.dataset import captions_frame, labels
+from reidlib.data.dataset import Dataset, captions_frame, labels
 from reidlib.data.formats.cuhk_pedes import ANNOTATION, EXPECTED, FOLDER, FOLDERS, SPLITS, load
 from reidlib.data.language.words import tokenize
 from reidlib.errors import DataError, UsageError
@@ -377,15 +378,28 @@ def test_fingerprint_follows_content_not_place(tiny_world: Path, world: Path) ->
     first.touch()
     assert load(world).fingerprint == before
     assert load(world, check_files=False).fingerprint == before
-    first.write_bytes(first.read_bytes() + b"\0")
-    changed = load(world).fingerprint
+
+
+def test_fingerprint_of_real_data_follows_every_byte(world: Path) -> None:
+    def real() -> Dataset:
+        return replace(load(world), synthetic=None)  # as if it had been published
+
+    before = real().fingerprint
+    first = real().image_paths("train")[0]
+    first.touch()
+    assert real().fingerprint == before == replace(load(world), synthetic=None).fingerprint
+    content = first.read_bytes()
+    first.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # of the same size
+    changed = real().fingerprint
     assert changed != before
+    first.write_bytes(content)
+    assert real().fingerprint == before
 
     def rename(entries: list[dict[str, Any]]) -> None:
         entries[0]["captions"][0] += " indeed"
 
     edit(world, rename)
-    assert load(world).fingerprint not in (before, changed)
+    assert real().fingerprint not in (before, changed)
 
 
 def test_missing_folder(tmp_path: Path) -> None:

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from reidlib.arguments import DATASETS, PAPERS
+from reidlib.arguments import PAPERS
 from reidlib.papers.driver import CONTRACT, get_paper
-from reidlib.world.write import WRITERS
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -74,10 +73,6 @@ def test_every_paper_has_what_a_paper_needs():
         assert (ROOT / "notebooks" / module.ABOUT.notebook).exists()
         assert set(module.__all__) == set(CONTRACT)
         assert all(hasattr(module, name) for name in CONTRACT)
-
-
-def test_every_dataset_of_the_command_line_has_a_writer():
-    assert set(DATASETS) <= set(WRITERS)
 
 
 def test_the_readme_s_library_example_runs(tmp_path):

@@ -1,5 +1,8 @@
 """Words and vocabularies."""
 
+import re
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +10,7 @@ from nltk.tokenize import word_tokenize
 
 from reidlib.data.language.words import PAD, UNK, Vocabulary, tokenize
 
+OLD_TAG = re.compile(r"<!--.*?-->|</?[a-z!][^<>]*>", re.IGNORECASE | re.DOTALL)
 CLITICS = "the man's red cannot isn't he'll t-shirt don't it's we've gonna"
 
 
@@ -67,3 +71,24 @@ def test_vocabulary() -> None:
     assert vocabulary.encode(["red", "hat", "once", "never", "a"]) == [4, 2, UNK, UNK, 3]
     assert Vocabulary.build(["a b", "b"], min_count=1).words == ("b", "a")
     assert (PAD, UNK) == (0, 1)
+
+
+# What is dropped of markup, and how long that takes at most.
+
+
+@given(st.text(alphabet="<!->ab/ \ufe0f", max_size=40))
+def test_comments_and_tags_go_as_one_expression_would_take_them(text: str) -> None:
+    """The expression says what is meant, and takes quadratic time."""
+    assert tokenize(text) == tokenize(OLD_TAG.sub(" ", text).replace("<", " "))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["<!--" * 250_000, "<!-- a -->" * 50_000, "<a" * 300_000, "&#" + "9" * 900_000,
+     "&#x" + "f" * 900_000 + ";", "&amp;" * 100_000],
+    ids=["open comments", "comments", "open tags", "number", "hexadecimal", "entities"],
+)  # fmt: skip
+def test_a_megabyte_of_markup_takes_a_moment(text: str) -> None:
+    started = time.process_time()
+    tokenize(text)
+    assert time.process_time() - started < 5.0

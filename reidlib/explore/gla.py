@@ -474,7 +474,7 @@ def _counts(name: str, dataset: Dataset) -> tuple[Mapping[str, Counts], Mapping[
         }
         return image_sets.count(splits), published
     if name.startswith(cuhk03.NAME):
-        return cuhk03.count(splits), cuhk03.expected_counts(None, name)
+        return cuhk03.count(splits), cuhk03.PUBLISHED[name]
     module = {"market1501": market1501, "cuhk01": cuhk01, "cuhk-pedes": cuhk_pedes}[name]
     return module.count(splits), module.EXPECTED
 

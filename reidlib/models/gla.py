@@ -286,8 +286,7 @@ class GLA(nn.Module):
         _, psi_hat = self.attend(Psi, theta_l, owner.to(Psi.device))
         return (weight * self.phrase_nll(psi_hat, phrases, phrase_lengths)).sum()
 
-
-# ------------------------------------------------------------------ tensors to tensors
+    # ------------------------------------------------------------------ tensors to tensors
 
     def text_cost(self, words: int) -> int:
         """Multiply-adds of the LSTMs for a description of so many words, forward; its phrases have

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from reidlib.arguments import PAPERS
 from reidlib.data import extras
 from reidlib.data.dataset import Dataset, Hashed
-from reidlib.data.load import splits_of, with_split
+from reidlib.data.register import splits_of, with_split
 from reidlib.errors import DataError, UsageError
 from reidlib.experiment import Experiment
 from reidlib.models.parts.backbones import ResNet, find_imagenet, imagenet_state
@@ -211,10 +211,15 @@ def rates(written: Iterable[tuple[int, float]]) -> tuple[float, ...]:
 # ---------------------------------------------------------------- what it needs
 
 
-def check(experiment: Experiment, dataset: Dataset) -> None:
-    """Raise `DataError` if something that the training needs is not there."""
+def check_weights(experiment: Experiment) -> None:
+    """Raise `DataError` if weights that the training starts from have to be placed by hand."""
     if experiment.training.pretrained == "imagenet":
         find_imagenet(experiment.model.backbone)
+
+
+def check(experiment: Experiment, dataset: Dataset) -> None:
+    """Raise `DataError` if something that the training needs is not there."""
+    check_weights(experiment)
     for need in experiment.needs:
         extras.check(need, dataset)
 

@@ -28,8 +28,9 @@ def plan(session: Session, papers: Iterable[str], progress: bool = False) -> lis
     """Every distinct run that the papers' tables need in this session's profile, what others start
     from before those that start from it.
 
-    Where some of the real datasets are missing, the experiments on the others are planned all the
-    same. Raises `DataError` if there is no data for any of them.
+    Of the procedural world nothing is drawn. Where some of the real datasets are missing, the
+    experiments on the others are planned all the same. Raises `DataError` if there is no data for
+    any of them.
     """
     experiments = [
         experiment
@@ -85,6 +86,12 @@ class _Lacking(DataError):
 
 
 def _fingerprint(session: Session, experiment: Experiment, progress: bool = False) -> str:
+    if session.data is None:  # known before anything is drawn
+        try:
+            driver.check_weights(experiment)
+        except DataError as error:
+            raise _Lacking(str(error)) from error
+        return session.world_fingerprint(experiment.dataset)
     dataset = session.dataset(experiment.dataset, progress)
     try:
         driver.check(experiment, dataset)

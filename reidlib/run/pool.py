@@ -61,6 +61,8 @@ def run_missing(
     missing = [p for p in missing if not p.problem]
     if not missing:
         return failures
+    for name in dict.fromkeys(p.experiment.dataset for p in missing):
+        session.dataset(name, progress=True)  # drawn here, with a bar, and not by several workers
     # What others start from first; then the longest, so that the last ones to finish are short.
     starts = {p.start for p in missing}
     missing.sort(key=lambda p: (p.key not in starts, -_work(p.experiment), p.key))

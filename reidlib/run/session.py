@@ -9,14 +9,15 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from reidlib.data.dataset import Dataset
-from reidlib.data.load import format_of, load
+from reidlib.data.load import load
+from reidlib.data.register import format_of
 from reidlib.errors import UsageError
 from reidlib.experiment import hash_json
 from reidlib.profiles import World, get_profile
 from reidlib.run.store import Store
 from reidlib.train import Compute
 from reidlib.world.people.identity import WORLD_VERSION
-from reidlib.world.write import WRITERS, write
+from reidlib.world.write import world_fingerprint, write, writer_of
 
 
 def project_root() -> Path:
@@ -105,7 +106,7 @@ class Session:
             return self.data
         name, world = self.world(name)
         # Named after all that decides its content, so that a changed world gets a new folder.
-        content = [asdict(world), WRITERS[format_of(name)].VERSION, WORLD_VERSION]
+        content = [asdict(world), writer_of(format_of(name)).VERSION, WORLD_VERSION]
         world_folder = f"{name}-seed{self.world_seed}-{hash_json(content, digits=6)}"
         return project_root() / "data" / "synthetic" / self.profile / world_folder
 
@@ -119,7 +120,18 @@ class Session:
         if self.data is None:
             _render(self, self.world(name)[0], root, progress)
         exports = self.cache / f"exported-{hash_json(str(root), digits=8)}"
-        return _load(root, name, exports)
+        return _load(root, name, exports, self.cache)
+
+    def world_fingerprint(self, name: str) -> str:
+        """`Dataset.fingerprint` of a dataset of the procedural world; draws nothing."""
+        found, world = self.world(name)
+        return world_fingerprint(
+            format_of(found),
+            seed=self.world_seed,
+            ids=world.ids,
+            scale=world.scale,
+            size=world.size,
+        )
 
     def world(self, name: str) -> tuple[str, World]:
         """What is rendered for a dataset: a world of its own, or the one of its format."""

@@ -20,7 +20,7 @@ from reidlib.data.language.encoding import EncodedText, encode_captions
 from reidlib.data.language.tagger import Tagger, load_tagger
 from reidlib.data.language.words import Vocabulary
 from reidlib.devices import send
-from reidlib.files import locked, write_atomic
+from reidlib.files import locked, read_arrays, write_atomic
 
 # Raised when tokenization, tagging or chunking changes, so that stored encodings are made anew.
 _ENCODING_VERSION = 1
@@ -198,12 +198,12 @@ def encoded(
     path = cache_dir / f"text-{digest.hexdigest()[:16]}.npz"
     fields = ("tokens", "lengths", "phrases", "phrase_lengths", "phrase_offsets")
     with locked(path.with_suffix(".lock")):
-        if path.exists():
-            with np.load(path, allow_pickle=False) as file:
-                return EncodedText(
-                    **{name: file[name] for name in fields},
-                    warnings=tuple(file["warnings"].tolist()),
-                )
+        stored = read_arrays(path)
+        if stored is not None and {*fields, "warnings"} <= set(stored):
+            return EncodedText(
+                **{name: stored[name] for name in fields},
+                warnings=tuple(stored["warnings"].tolist()),
+            )
         text = encode_captions(captions, vocabulary, tagger, max_tokens=max_tokens, kinds=kinds)
         buffer = BytesIO()
         arrays = {name: getattr(text, name) for name in fields}

@@ -65,7 +65,8 @@ def encode_captions(
 
     Only the first `max_tokens` words and, of these, the first `max_phrases` phrases are kept. A
     caption without a word becomes a single unknown word and is named in `warnings`; one without a
-    noun phrase has the whole sentence as its only phrase. kinds: see `reidlib.data.language.phrases`.
+    noun phrase has the whole sentence as its only phrase. kinds: see
+    `reidlib.data.language.phrases`.
     """
     if max_tokens < 1 or max_phrases < 1:
         raise ValueError(f"max_tokens {max_tokens} and max_phrases {max_phrases} must be >= 1")

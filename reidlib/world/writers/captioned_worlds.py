@@ -11,9 +11,9 @@ from typing import Any
 
 import cv2
 
-from reidlib.data.batches.masks import FOLDER as MASKS
-from reidlib.data.batches.masks import mask_name
 from reidlib.data.formats.checks import Counts
+from reidlib.data.formats.mask_files import FOLDER as MASKS
+from reidlib.data.formats.mask_files import mask_name
 from reidlib.errors import DataError, UsageError
 from reidlib.world.dice import Dice
 from reidlib.world.drawing.render import render
@@ -133,7 +133,7 @@ def draw(
     """Draw and save some of the planned images, one by one.
 
     The picture goes below `folder`/imgs, its part mask below `folder`/masks
-    (`reidlib.data.batches.masks` says what that is); the folders in them are there.
+    (`reidlib.data.formats.mask_files` says what that is); the folders in them are there.
     Yields each with a function that describes it: called with one of
     `reidlib.world.language.captions`, and what that takes besides person, shot
     and visibility, it returns the text. `size` is (height, width), None for sizes typical of the

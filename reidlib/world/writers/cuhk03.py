@@ -16,15 +16,15 @@ from typing import Any
 import cv2
 import numpy as np
 
-from reidlib.data.formats.checks import read_synthetic
-from reidlib.data.formats.cuhk03 import ALL, CELLS, CONFIG, FOLDER, MAT, NAME, SOURCE, TEST_SETS
+from reidlib.data.formats.checks import SYNTHETIC, read_synthetic
+from reidlib.data.formats.cuhk03 import ALL, CELLS, CONFIG, MAT, NAME, SOURCE, TEST_SETS
 from reidlib.data.formats.exported import save_png
 from reidlib.world.dice import Dice
 from reidlib.world.writers import image_worlds
 from reidlib.world.writers.captioned_worlds import choose
 from reidlib.world.writers.image_worlds import Description, Picture
 
-__all__ = ["FOLDER", "NAME", "VERSION", "bytes_needed", "count", "finish", "plan", "write_part"]
+__all__ = ["NAME", "VERSION", "bytes_needed", "count", "finish", "plan", "write_part"]
 
 VERSION = 1  # bump when the plan or the file formats change
 
@@ -286,7 +286,7 @@ def finish(folder: Path, entries: Sequence[dict[str, Any]]) -> None:
     for kind in KINDS:
         _write_config(folder, kind, persons, tests[kind])
         asked["counts"][f"cuhk03-np-{kind}"] = np_counts(persons, tests[kind], kind)
-    (folder / "SYNTHETIC.json").write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
+    (folder / SYNTHETIC).write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
     image_worlds.write_excerpt(folder, entries)
     shutil.rmtree(folder / _TEMPORARY)
 

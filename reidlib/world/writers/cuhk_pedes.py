@@ -12,7 +12,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from reidlib.data.formats.cuhk_pedes import ANNOTATION, EXPECTED, FOLDER, FOLDERS, NAME, SPLITS
+from reidlib.data.formats.cuhk_pedes import ANNOTATION, EXPECTED, FOLDERS, NAME, SPLITS
 from reidlib.data.language.words import tokenize
 from reidlib.world.dice import Dice
 from reidlib.world.language.captions import cuhk_caption
@@ -20,7 +20,6 @@ from reidlib.world.writers import captioned_worlds
 from reidlib.world.writers.captioned_worlds import PlannedImage, bytes_needed, choose, count
 
 __all__ = [
-    "FOLDER",
     "NAME",
     "SPLITS",
     "VERSION",

@@ -12,7 +12,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from reidlib.data.formats.icfg_pedes import ANNOTATIONS, EXPECTED, FOLDER, NAME
+from reidlib.data.formats.icfg_pedes import ANNOTATIONS, EXPECTED, NAME
 from reidlib.data.language.words import tokenize
 from reidlib.world.dice import Dice
 from reidlib.world.language.captions import icfg_caption
@@ -26,7 +26,7 @@ from reidlib.world.writers.captioned_worlds import (
     count,
 )
 
-__all__ = ["FOLDER", "NAME", "VERSION", "bytes_needed", "count", "finish", "plan", "write_part"]
+__all__ = ["NAME", "VERSION", "bytes_needed", "count", "finish", "plan", "write_part"]
 
 VERSION = 2  # bump when the plan or the file formats change
 

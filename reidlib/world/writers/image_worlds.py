@@ -12,8 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from reidlib.data.batches.borrowed_captions import EXCERPT
-from reidlib.data.formats.cuhk_pedes import SPLITS
+from reidlib.data.formats.cuhk_pedes import EXCERPT, SPLITS
 from reidlib.data.language.words import tokenize
 from reidlib.errors import DataError, UsageError
 from reidlib.world.dice import Dice

@@ -13,7 +13,6 @@ from reidlib.data.formats.market1501 import (
     DISTRACTOR,
     DISTRACTOR_ROW,
     EXPECTED,
-    FOLDER,
     FOLDERS,
     JUNK,
     JUNK_ROW,
@@ -25,7 +24,7 @@ from reidlib.world.writers import image_worlds
 from reidlib.world.writers.captioned_worlds import PlannedImage, choose
 from reidlib.world.writers.image_worlds import Description, Picture, deal, write_part
 
-__all__ = ["FOLDER", "NAME", "VERSION", "bytes_needed", "count", "finish", "plan", "write_part"]
+__all__ = ["NAME", "VERSION", "bytes_needed", "count", "finish", "plan", "write_part"]
 
 VERSION = 1  # bump when the plan or the file formats change
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reidlib.data.formats.rstpreid import ANNOTATION, EXPECTED, FOLDER, IMAGES_PER_ID, NAME
+from reidlib.data.formats.rstpreid import ANNOTATION, EXPECTED, IMAGES_PER_ID, NAME
 from reidlib.world.dice import Dice
 from reidlib.world.language.captions import rstp_caption
 from reidlib.world.writers import captioned_worlds
@@ -22,7 +22,7 @@ from reidlib.world.writers.captioned_worlds import (
     count,
 )
 
-__all__ = ["FOLDER", "NAME", "VERSION", "bytes_needed", "count", "finish", "plan", "write_part"]
+__all__ = ["NAME", "VERSION", "bytes_needed", "count", "finish", "plan", "write_part"]
 
 VERSION = 2  # bump when the plan or the file formats change
 
