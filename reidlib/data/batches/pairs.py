@@ -23,7 +23,7 @@ from reidlib.devices import send
 from reidlib.files import locked, write_atomic
 
 # Raised when tokenization, tagging or chunking changes, so that stored encodings are made anew.
-_ENCODING_VERSION = 1
+_ENCODING_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Batch:
     image_ids: Tensor  # int64 (B,): captions of one image share it
     labels: Tensor  # int64 (B,)
     text: Text
-    weak: Text | None = None  # captions of other images of the same people
+    weak: Text | None = None  # captions of the same people that go along
     masks: Tensor | None = None  # uint8 (B, h, w): parts of the body, 0 = background
 
     def __len__(self) -> int:
