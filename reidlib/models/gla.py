@@ -98,31 +98,37 @@ class GLA(nn.Module):
     def __init__(self, cfg: GLAConfig) -> None:
         super().__init__()
         self.cfg = cfg
-        # 3.1 visual representation. It comes first, so that every method of Table 1 starts from
-        # the same visual weights under the same seed.
+        # Every layer is drawn, and left out again where no loss in use needs it: so the methods of
+        # Table 1 start from the same weights under one seed, in whatever they share.
+        # 3.1 visual representation
         self.backbone = backbone(cfg.backbone, cfg.width, cfg.depths, cfg.last_stride)
         self.conv_Psi = nn.Conv2d(self.backbone.out_channels, cfg.d, 1)
         self.W_phi = nn.Linear(cfg.d, cfg.d)
         self.W_I = nn.Linear(cfg.d, cfg.ids, bias=False)  # w_i of Eq 2
         # 3.1 linguistic representation
-        if cfg.descriptions or cfg.L_rec:
-            self.W_e = nn.Embedding(cfg.vocabulary, cfg.E)
-            self.lstm = nn.LSTM(cfg.E, cfg.H, batch_first=True)
-        if cfg.descriptions:
-            self.W_g = nn.Linear(cfg.H, cfg.d)
-        if cfg.L_T:
-            self.W_T = nn.Linear(cfg.d, cfg.ids, bias=False)  # v_i of Eq 3
+        self.W_e = nn.Embedding(cfg.vocabulary, cfg.E)
+        self.lstm = nn.LSTM(cfg.E, cfg.H, batch_first=True)
+        self.W_g = nn.Linear(cfg.H, cfg.d)
+        self.W_T = nn.Linear(cfg.d, cfg.ids, bias=False)  # v_i of Eq 3
         # 3.2 global discriminative association
-        if cfg.L_dis:
-            self.w_s = nn.Linear(cfg.d, 1)
+        self.w_s = nn.Linear(cfg.d, 1)
         # 3.3 local reconstructive association
-        if cfg.L_rec:
-            self.W_l = nn.Linear(cfg.H, cfg.d)
-            self.w_r = nn.Linear(cfg.d, 1)
-            self.decoder_W_e = nn.Embedding(cfg.vocabulary, cfg.d)
-            self.decoder_lstm = nn.LSTM(cfg.d, cfg.H, batch_first=True)
-            self.W_oh = nn.Linear(cfg.H, cfg.vocabulary, bias=False)
-            self.W_oe = nn.Linear(cfg.d, cfg.vocabulary, bias=False)
+        self.W_l = nn.Linear(cfg.H, cfg.d)
+        self.w_r = nn.Linear(cfg.d, 1)
+        self.decoder_W_e = nn.Embedding(cfg.vocabulary, cfg.d)
+        self.decoder_lstm = nn.LSTM(cfg.d, cfg.H, batch_first=True)
+        self.W_oh = nn.Linear(cfg.H, cfg.vocabulary, bias=False)
+        self.W_oe = nn.Linear(cfg.d, cfg.vocabulary, bias=False)
+        needed = {
+            "W_e lstm": cfg.descriptions or cfg.L_rec,
+            "W_g": cfg.descriptions,
+            "W_T": cfg.L_T,
+            "w_s": cfg.L_dis,
+            "W_l w_r decoder_W_e decoder_lstm W_oh W_oe": cfg.L_rec,
+        }
+        for names, kept in needed.items():
+            for name in () if kept else names.split():
+                delattr(self, name)
 
     # -------------------------------------------------------------- 3.1 representations
 
