@@ -22,6 +22,7 @@ from reidlib.models.gla import (
     phrase_heat_maps,
     phrase_owner,
     pool_neighbors,
+    reconstruction_by_source,
     sample_pairs,
     text_to_image_scores,
     weighted_squares,
@@ -445,6 +446,25 @@ def test_other_members(changes):
 
 
 # ------------------------------------------------------------------ searching and figures
+
+
+def test_reconstruction_by_source():
+    """The own picture is that of the loss; without attention weights all bins are alike."""
+    model, b = small(pool=1).eval(), batch()
+    owner = phrase_owner(b["phrase_offsets"])
+    phrases = b["phrases"], b["phrase_lengths"]
+    found = reconstruction_by_source(model, b["images"], *phrases, owner)
+    counts = b["phrase_offsets"].diff()
+    expected = (found["own picture"] / counts[owner]).sum() / len(counts)
+    loss = model.reconstruction_loss(
+        model.encode_images(b["images"]).Psi, *phrases, b["phrase_offsets"]
+    )
+    torch.testing.assert_close(expected, loss.detach())
+    moved = reconstruction_by_source(model, b["images"].roll(-1, 0), *phrases, owner)
+    torch.testing.assert_close(found["another picture"], moved["own picture"])
+    zero(model.w_r)
+    found = reconstruction_by_source(model, b["images"], *phrases, owner)
+    torch.testing.assert_close(found["own picture"], found["no attention"])
 
 
 def test_text_to_image_scores():

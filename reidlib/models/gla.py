@@ -415,6 +415,33 @@ def phrase_heat_maps(
     return F.interpolate(r[:, None].float(), size, mode="bilinear", align_corners=False)[:, 0]
 
 
+@torch.no_grad()
+def reconstruction_by_source(
+    model: GLA, images: Tensor, phrases: Tensor, phrase_lengths: Tensor, owner: Tensor
+) -> dict[str, Tensor]:
+    """What a phrase is reconstructed from: -log p(P | psi_hat_P) in nats, float32 (R,), where
+    psi_hat_P comes from
+
+    "own picture": as in training; "another picture": the next one of the batch, with the attention
+    to the phrase there; "no attention": its own picture, all bins alike.
+
+    Eq 7 does not ask that the picture matters: theta^l(P) enters r, so that psi_hat_P says which
+    phrase it was made with, whatever the picture shows. Arguments as of `phrase_heat_maps`, of at
+    least two images.
+    """
+    Psi = model.encode_images(images).Psi
+    theta_l = model.encode_phrases(phrases, phrase_lengths)
+    sources = {
+        "own picture": model.attend(Psi, theta_l, owner)[1],
+        "another picture": model.attend(Psi, theta_l, (owner + 1) % len(images))[1],
+        "no attention": pool_neighbors(Psi, model.cfg.pool).mean((2, 3))[owner],
+    }
+    return {
+        name: model.phrase_nll(psi_hat, phrases, phrase_lengths)
+        for name, psi_hat in sources.items()
+    }
+
+
 def parameter_counts(model: GLA) -> dict[str, int]:
     """Parameters of each part that the network has, and "total"."""
     parts = {
