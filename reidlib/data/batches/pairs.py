@@ -93,8 +93,8 @@ def prepare(
     dataset: Dataset,
     *,
     image_size: tuple[int, int],
-    cache_dir: Path,
-    device: str,
+    cache_dir: str | Path,
+    device: str = "cpu",
     max_tokens: int = 100,
     kinds: Sequence[str] = ("np",),
     masks: bool = False,
@@ -107,7 +107,7 @@ def prepare(
     Raises `DataError` for images that cannot be read, and for masks that are not there (names the
     file).
     """
-    jobs = os.cpu_count() or 1
+    cache_dir, jobs = Path(cache_dir), os.cpu_count() or 1
     part_paths = mask_paths(dataset, "train") if masks else None  # fails before anything is done
     tagger = load_tagger()
     train_captions = [c for row in dataset.splits["train"]["captions"] for c in row]
