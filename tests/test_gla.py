@@ -109,7 +109,7 @@ def test_relevance_without_weights_is_one_half():
     model = small()
     zero(model.w_s)
     psi_bar, theta_g = torch.randn(8, 16), torch.randn(8, 16)
-    assert torch.equal(model.relevance(psi_bar, theta_g), torch.full((8, 8), 0.5))
+    assert torch.equal(model.relevance_logits(psi_bar, theta_g).sigmoid(), torch.full((8, 8), 0.5))
     for labels in (torch.arange(8), torch.arange(4).repeat_interleave(2), torch.zeros(8).long()):
         loss = model.discriminative_loss(psi_bar, theta_g, labels)
         assert loss.item() == pytest.approx(0.693147, abs=1e-6)
@@ -179,7 +179,7 @@ def test_relevance_of_all_pairs():
     model = small()
     for scale, offset in [(1, 0), (3, 20)]:
         psi_bar, theta_g = (torch.randn(n, 16) * scale + offset for n in (7, 5))
-        s = model.relevance(psi_bar, theta_g)
+        s = model.relevance_logits(psi_bar, theta_g).sigmoid()
         assert s.shape == (7, 5)
         for i in range(7):
             for j in range(5):
@@ -472,7 +472,7 @@ def test_text_to_image_scores():
     psi_bar, theta_g = torch.randn(7, 16), torch.randn(5, 16)
     scores = text_to_image_scores(model, psi_bar, theta_g)
     assert scores.shape == (5, 7)
-    assert torch.equal(scores.T.sigmoid(), model.relevance(psi_bar, theta_g))
+    assert torch.equal(scores.T.sigmoid(), model.relevance_logits(psi_bar, theta_g).sigmoid())
     ranked = small(**METHODS["basel. + rank2"])
     cosines = F.cosine_similarity(theta_g[:, None], psi_bar[None], dim=2)
     assert torch.allclose(text_to_image_scores(ranked, psi_bar, theta_g), cosines, atol=1e-6)
@@ -517,7 +517,7 @@ def test_bad_input():
     for call in (
         lambda: baseline.encode_descriptions(one[None], one),
         lambda: baseline.encode_phrases(one[None], one),
-        lambda: baseline.relevance(torch.ones(1, 16), torch.ones(1, 16)),
+        lambda: baseline.relevance_logits(torch.ones(1, 16), torch.ones(1, 16)).sigmoid(),
         lambda: baseline.attend(torch.ones(1, 16, 2, 2), torch.ones(1, 16), one * 0),
         lambda: baseline.phrase_nll(torch.ones(1, 16), one[None], one),
     ):

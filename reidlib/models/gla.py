@@ -175,10 +175,6 @@ class GLA(nn.Module):
             w, b = self.w_s.weight[0].float(), self.w_s.bias.float()
             return weighted_squares(psi_bar.float(), theta_g.float(), w) + b
 
-    def relevance(self, psi_bar: Tensor, theta_g: Tensor) -> Tensor:
-        """s(I, T) of all pairs (Eq 4): float32 (B, M) in 0..1."""
-        return self.relevance_logits(psi_bar, theta_g).sigmoid()
-
     # -------------------------------------------------------------- 3.3 local association
 
     def attend(self, Psi: Tensor, theta_l: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
