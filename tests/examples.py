@@ -1,7 +1,7 @@
 """Small random images, captions and masks that tests of several methods share."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 WORDS = 30  # rows of an embedding
 
@@ -28,3 +28,16 @@ def images(B: int = 4, size: tuple[int, int] = (64, 32)) -> Tensor:
 def masks(B: int = 4) -> Tensor:
     """Labels of body parts, uint8 (B, 64, 32)."""
     return torch.randint(0, 6, (B, 64, 32), generator=torch.Generator().manual_seed(0)).byte()
+
+
+def differently_started(*models: nn.Module) -> set[str]:
+    """Parameters that several of the models have, but not with the same values; a size that
+    differs does not count."""
+    found: dict[str, Tensor] = {}
+    different = set()
+    for model in models:
+        for name, value in model.named_parameters():
+            first = found.setdefault(name, value)
+            if first.shape == value.shape and not torch.equal(first, value):
+                different.add(name)
+    return different

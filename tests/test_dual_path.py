@@ -1,6 +1,7 @@
 """Dual Path: text network, window and losses against numbers by hand."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -75,6 +76,36 @@ def test_dual_path_places_captions_in_the_window():
     assert dual_path.place_in_window(tokens, lengths, window=2).tolist() == [[5, 6], [7, 8]]
     with pytest.raises(DataError, match="without words"):
         dual_path.place_in_window(tokens, torch.tensor([0, 3]))
+
+
+def test_dual_path_epoch_is_one_of_images():
+    """5 images of 3 people with 2, 1, 3, 1 and 2 captions: each image once, with any caption of its
+    person."""
+    image_of = torch.tensor([4, 0, 2, 1, 2, 0, 3, 2, 4])
+    people = torch.tensor([0, 0, 1, 2, 1])
+    split = SimpleNamespace(image_of=image_of, labels=people[image_of])
+    pairs = set()
+    for seed in range(60):
+        (batch,) = dual_path.draw(None, split, torch.Generator().manual_seed(seed), 5)
+        own, text = batch
+        assert sorted(image_of[own].tolist()) == [0, 1, 2, 3, 4]
+        assert torch.equal(split.labels[own], split.labels[text])
+        pairs |= set(zip(image_of[own].tolist(), text.tolist(), strict=True))
+    expected = {(i, c) for i in range(5) for c in range(9) if people[i] == split.labels[c]}
+    assert pairs == expected
+
+
+def test_dual_path_reads_the_caption_that_goes_along():
+    torch.manual_seed(0)
+    model = dual_path_model().eval()
+    words, other = captions([4, 6, 3, 5]), captions([5, 3, 4, 6], seed=1)
+    batch = SimpleNamespace(images=images(), text=words, weak=other, labels=LABELS)
+    stage = SimpleNamespace(name="stage 1")
+    torch.manual_seed(0)
+    terms = dual_path.losses(model, batch, stage)
+    torch.manual_seed(0)
+    expected = model(images(), *other, LABELS, ranking=False)
+    assert all(torch.equal(terms[name], expected[name]) for name in expected)
 
 
 def test_dual_path_ranking_loss_by_hand():

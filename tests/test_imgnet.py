@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from examples import differently_started
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -199,6 +200,21 @@ def test_without_attention_the_module_is_left_out():
     assert model.encode_images(batch()["images"]).VG.shape == (4, 32)
     with pytest.raises(UsageError, match="attention"):
         attention_maps(model, batch()["images"])
+
+
+def test_rows_start_alike_in_what_they_share():
+    """Tables 1, 2, 5 and 6: with and without attention, losses, stripes, BN and poolings."""
+    rows = [
+        narrow(channel=channel, spatial=spatial, **more)
+        for channel in (True, False)
+        for spatial in (True, False)
+        for more in ({}, {"gs": False}, {"norm": "bn"}, {"pooling": "max"})
+    ]
+    assert differently_started(*rows) == set()
+    # The range of a bias depends on the number of inputs, here on k.
+    assert differently_started(*rows, narrow(k=2)) == {"global_fc.bias"}
+    torch.manual_seed(1)
+    assert "gru.weight_hh_l0" in differently_started(rows[0], IMGNet(rows[0].cfg))
 
 
 # ------------------------------------------------------------------ 3.2 features

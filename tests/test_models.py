@@ -85,6 +85,8 @@ def test_it_learns_to_match(name):
     """Thirty steps on one batch bring every matched pair's score above the others'."""
     module, model = build(name)
     pairs = batch(labels=(0, 1, 2, 3))
+    if name == "dual_path":  # reads what goes along, and is tested with these captions here
+        pairs.weak = pairs.text[:2]
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     losses = []
     for _ in range(30):
@@ -127,7 +129,8 @@ def test_codes_do_not_depend_on_the_batch(name):
 def test_an_epoch_is_drawn_from_the_generator_alone(name):
     module, model = build(name)
     labels = torch.arange(24) // 6
-    split = SimpleNamespace(labels=labels, image_of=torch.arange(24) // 2)
+    image_of = torch.arange(24) // 2
+    split = SimpleNamespace(labels=labels, image_of=image_of)
 
     def epoch(seed):
         generator = torch.Generator().manual_seed(seed)
@@ -137,13 +140,17 @@ def test_an_epoch_is_drawn_from_the_generator_alone(name):
     assert [c.tolist() for c, _ in drawn] == [c.tolist() for c, _ in epoch(0)]
     assert [c.tolist() for c, _ in drawn] != [c.tolist() for c, _ in epoch(1)]
     assert all(len(captions) == 8 for captions, _ in drawn)
-    if name != "vitaa":
-        assert len(torch.cat([captions for captions, _ in drawn]).unique()) == 24
+    seen = torch.cat([captions for captions, _ in drawn])
+    if name == "dual_path":
+        assert len(image_of[seen].unique()) == len(seen) == 8
+    elif name != "vitaa":
+        assert len(seen.unique()) == 24
     for chosen, weak in drawn:
-        assert (weak is not None) == (name == "ssan")
+        assert (weak is not None) == (name in ("ssan", "dual_path"))
         if weak is not None:
             assert torch.equal(labels[weak], labels[chosen])
-            assert (split.image_of[weak] != split.image_of[chosen]).all()
+        if name == "ssan":
+            assert (image_of[weak] != image_of[chosen]).all()
         if name == "vitaa":
             assert (labels[chosen].bincount(minlength=4) % vitaa.PER_PERSON == 0).all()
 

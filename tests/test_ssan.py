@@ -9,6 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 import torch.nn.functional as F
+from examples import differently_started
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -139,6 +140,18 @@ def test_initialization():
     model = network(ids=400)
     assert model.id_l.weight.std().item() == pytest.approx(0.001, rel=0.05)
     assert not model.id_l.bias.any()
+
+
+def test_rows_start_alike_in_what_they_share():
+    for reading in ("official", "paper"):
+        rows = {v: network(reading=reading, **changes) for v, changes in VARIANTS.items()}
+        assert differently_started(*rows.values(), network(reading=reading, shared=False)) == set()
+        # The one table of the baseline is the first of two; the one layer of "conv" is in MV-NLN.
+        own, both = (rows[v].W_e.weight for v in ("baseline", "ssan"))
+        assert torch.equal(own, both[: len(own)])
+        assert torch.equal(rows["pfl+conv"].prl.weight, rows["ssan"].prl.W_n.weight)
+    assert network().W_e.weight.std().item() == pytest.approx(1, rel=0.1)
+    assert network().W_e.weight.requires_grad
 
 
 # ------------------------------------------------------------------ the text side

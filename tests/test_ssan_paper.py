@@ -139,7 +139,7 @@ def test_the_paper_profile_has_the_published_settings():
         config: first(experiments, config, "icfg-pedes").training
         for config in (mia.MIAConfig, dual_path.DualPathConfig, vitaa.ViTAAConfig)
     }
-    assert [t.epochs for t in by_method.values()] == [30, 241, 90]
+    assert [t.epochs for t in by_method.values()] == [30, 241, 80]
     assert by_method[mia.MIAConfig].stages[0].freeze_backbone
     assert by_method[dual_path.DualPathConfig].optimizer == "sgd"
     warm_up = by_method[vitaa.ViTAAConfig].stages[0].lrs[:6]

@@ -158,18 +158,21 @@ class SelfAttention(nn.Module):
         # c/r as printed; narrow members keep 16 units, because a bottleneck of a few ReLUs without
         # bias dies in training, and with C = 0 the mask is 1/2 everywhere.
         reduced = max(min(16, c), c // cfg.r)
+        self.W_A = nn.Linear(c, c, bias=False)
+        self.norm_A = _norm(kind, c, groups, dims=2)
+        # All are drawn, so that a layer starts alike in every row that has it.
+        W_ex1 = nn.Linear(c, reduced, bias=False)
+        W_ex2 = nn.Linear(reduced, c, bias=False)
+        conv_3x3 = nn.Conv2d(1, 1, 3, stride=2, padding=1, bias=False)
+        conv_1x1 = nn.Conv2d(1, 1, 1, bias=False)
         if self.channel:
-            self.W_ex1 = nn.Linear(c, reduced, bias=False)
-            self.W_ex2 = nn.Linear(reduced, c, bias=False)
+            self.W_ex1, self.W_ex2 = W_ex1, W_ex2
             self.norm_ex1 = _norm(kind, reduced, groups)
             self.norm_ex2 = _norm(kind, c, groups)
         if self.spatial:
-            self.conv_3x3 = nn.Conv2d(1, 1, 3, stride=2, padding=1, bias=False)
-            self.conv_1x1 = nn.Conv2d(1, 1, 1, bias=False)
+            self.conv_3x3, self.conv_1x1 = conv_3x3, conv_1x1
             self.norm_3x3 = _norm(kind, 1, groups, dims=2)
             self.norm_1x1 = _norm(kind, 1, groups, dims=2)
-        self.W_A = nn.Linear(c, c, bias=False)
-        self.norm_A = _norm(kind, c, groups, dims=2)
 
     def forward(self, X: Tensor) -> Tensor:
         if self.channel:
@@ -208,16 +211,17 @@ class TwoFC(nn.Module):
 
 
 class IMGNet(nn.Module):
-    """The whole network. Text tensors stay on the CPU; only the words cross to the device."""
+    """The whole network.
+
+    The layers of Tables 1, 2, 5 and 6 that only some rows have, or have in another size, come last:
+    under one seed, all rows start from the same weights in whatever they share.
+    """
 
     def __init__(self, cfg: IMGNetConfig) -> None:
         super().__init__()
         self.cfg = cfg
         self.backbone = backbone(cfg.backbone, cfg.width, cfg.depths, cfg.last_stride)
         c, P = self.backbone.out_channels, cfg.P
-        self.self_attention = SelfAttention(c, cfg) if cfg.channel or cfg.spatial else None
-        self.global_norm = _norm(cfg.norm, cfg.k * c, cfg.groups)
-        self.global_fc = nn.Linear(cfg.k * c, P)
         self.local_conv = nn.Linear(c, c // 2, bias=False)  # 1x1 convolution of k x 1 x c
         self.local_head = TwoFC(c // 2, P, cfg)
         self.W_e = nn.Embedding(cfg.vocabulary, cfg.E)
@@ -228,6 +232,10 @@ class IMGNet(nn.Module):
         self.id_norm_v = _norm(cfg.norm, P, cfg.groups)
         self.id_norm_t = _norm(cfg.norm, P, cfg.groups)
         self.W_ID = nn.Linear(P, cfg.ids, bias=False)
+        attention = SelfAttention(c, cfg)
+        self.self_attention = attention if cfg.channel or cfg.spatial else None
+        self.global_norm = _norm(cfg.norm, cfg.k * c, cfg.groups)
+        self.global_fc = nn.Linear(cfg.k * c, P)  # its size is k's
 
     def attention(self, images: Tensor) -> Tensor:
         """Mask A of Eq 4 for images (B, 3, H, W): float (B, c, h, w)."""

@@ -164,10 +164,10 @@ class MVNLN(nn.Module):
         super().__init__()
         K, M, M_ = cfg.K, cfg.M, cfg.M_
         self.official = cfg.reading == "official"
+        self.W_n = PartConvs(K, M, cfg.N)  # first, as the only layer that "conv" has, too
         self.W_theta, self.W_phi = PartConvs(K, M, M_), PartConvs(K, M, M_)
         self.W_gamma = PartConvs(K, M_, M)
         self.norm = nn.BatchNorm1d(K * M) if self.official else nn.Identity()
-        self.W_n = PartConvs(K, M, cfg.N)
 
     def relate(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """alpha (B, K, K), rows k summing to 1 over i != k (Eq 13-14), and phi (B, K, M')."""
@@ -205,20 +205,22 @@ class SSAN(nn.Module):
         K, M = cfg.K, cfg.M
         self.backbone = backbone(cfg.backbone, cfg.width, cfg.depths, cfg.last_stride)
         C = self.backbone.out_channels
-        # One table per copy of the words: for the global and, officially, for the part branches.
-        self.copies = 2 if cfg.pfl and self.official else 1
-        self.W_e = nn.Embedding(self.copies * cfg.vocabulary, cfg.V)
         self.lstm = nn.LSTM(cfg.V, C, bidirectional=True, bias=False)
         self.W_g = PartConvs(1, C, M)
-        self.W_g_text = None if cfg.shared else PartConvs(1, C, M)
         self.id_g = PartClassifiers(1, M, cfg.ids)
+        # From here on, rows of Table I differ; what they share starts alike under one seed.
+        # One table per copy of the words: for the global and, officially, for the part branches.
+        self.copies = 2 if cfg.pfl and self.official else 1
+        tables = [nn.Embedding(cfg.vocabulary, cfg.V).weight for _ in range(self.copies)]
+        self.W_e = nn.Embedding.from_pretrained(torch.cat(tables), freeze=False)
         if cfg.pfl:
             self.W_p = nn.Linear(C, K, bias=False)
             self.W_l = PartConvs(K, C, M)
             self.id_l = PartClassifiers(K, M, cfg.ids)
         if cfg.prl != "none":
-            self.prl = MVNLN(cfg) if cfg.prl == "mv-nln" else PartConvs(K, M, cfg.N)
             self.id_n = PartClassifiers(K, cfg.N, cfg.ids)
+            self.prl = MVNLN(cfg) if cfg.prl == "mv-nln" else PartConvs(K, M, cfg.N)
+        self.W_g_text = None if cfg.shared else PartConvs(1, C, M)
         self.adaptive = True
         self.register_buffer("epoch", torch.tensor(-1))  # of the training, from 0
 

@@ -23,7 +23,7 @@ from reidlib.devices import send
 from reidlib.files import locked, read_arrays, write_atomic
 
 # Raised when tokenization, tagging or chunking changes, so that stored encodings are made anew.
-_ENCODING_VERSION = 1
+_ENCODING_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Batch:
     image_ids: Tensor  # int64 (B,): captions of one image share it
     labels: Tensor  # int64 (B,)
     text: Text
-    weak: Text | None = None  # captions of other images of the same people
+    weak: Text | None = None  # captions of the same people that go along
     masks: Tensor | None = None  # uint8 (B, h, w): parts of the body, 0 = background
 
     def __len__(self) -> int:
@@ -93,8 +93,8 @@ def prepare(
     dataset: Dataset,
     *,
     image_size: tuple[int, int],
-    cache_dir: Path,
-    device: str,
+    cache_dir: str | Path,
+    device: str = "cpu",
     max_tokens: int = 100,
     kinds: Sequence[str] = ("np",),
     masks: bool = False,
@@ -107,7 +107,7 @@ def prepare(
     Raises `DataError` for images that cannot be read, and for masks that are not there (names the
     file).
     """
-    jobs = os.cpu_count() or 1
+    cache_dir, jobs = Path(cache_dir), os.cpu_count() or 1
     part_paths = mask_paths(dataset, "train") if masks else None  # fails before anything is done
     tagger = load_tagger()
     train_captions = [c for row in dataset.splits["train"]["captions"] for c in row]

@@ -90,8 +90,8 @@ def prepare(
     dataset: Dataset,
     *,
     image_size: tuple[int, int],
-    cache_dir: Path,
-    device: str,
+    cache_dir: str | Path,
+    device: str = "cpu",
     descriptions: bool = True,
     max_tokens: int = 100,
 ) -> DescribedData:
@@ -102,7 +102,7 @@ def prepare(
 
     Raises `DataError` for images that cannot be read (names the file), and as `join_captions`.
     """
-    jobs = os.cpu_count() or 1
+    cache_dir, jobs = Path(cache_dir), os.cpu_count() or 1
     train = dataset.splits["train"]
     joined = join_captions(dataset) if descriptions else None  # fails before anything is decoded
 

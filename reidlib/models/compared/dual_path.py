@@ -7,13 +7,15 @@ that look back, average over time, one such layer. Both share a classifier. Stag
 instance (identity) loss alone (the authors freeze the image CNN, which is the training loop's to
 do), stage 2 adds a ranking loss with margin 1.
 
-In training, a caption stands at a random place in the window; in the test, in its middle (the
+An epoch runs over the images, each with a random caption of the person, as in the authors' code. In
+training, a caption stands at a random place in the window; in the test, in its middle (the
 authors average all places and the flipped image). Words are not initialized by word2vec, and learn
 at the full rate. One random negative per pair, of another person of the batch, stands for the
 authors' half batch of drawn negatives. Retrieval compares, as the authors' test does, the features
 before the last ReLU.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,20 +23,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reidlib.data.batches.samplers import shuffled
 from reidlib.errors import DataError
 from reidlib.losses import identity_loss
 from reidlib.models.parts.backbones import backbone, scaled_channels
 from reidlib.models.parts.codes import (
     GlobalCodes,
     cosines,
-    draw_shuffled,
     global_evaluations,
     global_similarities,
 )
 
 NEEDS: tuple[str, ...] = ()
 PHRASES = False
-draw, evaluations, similarities = draw_shuffled, global_evaluations, global_similarities
+evaluations, similarities = global_evaluations, global_similarities
 
 
 @dataclass(frozen=True)
@@ -176,9 +178,27 @@ NETWORK = DualPath
 
 
 def losses(model: DualPath, batch: Any, stage: Any) -> dict[str, Tensor]:
-    """Losses of a batch of pairs, see `reidlib.models`; "stage 1" has no ranking loss."""
+    """Losses of a batch as of `draw`, see `reidlib.models`; "stage 1" has no ranking loss."""
     ranking = stage.name != "stage 1"
-    return model(batch.images, *batch.text[:2], batch.labels, ranking=ranking)
+    return model(batch.images, *batch.weak[:2], batch.labels, ranking=ranking)
+
+
+def draw(
+    model: DualPath, split: Any, generator: torch.Generator, batch_size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """One epoch of the images, given by a caption of theirs, and a random caption of the person."""
+    of_image = split.image_of.argsort(stable=True)
+    _, counts = split.image_of[of_image].unique_consecutive(return_counts=True)
+    some_caption = of_image[counts.cumsum(0) - counts]  # of every image that has one
+    by_person = split.labels.argsort(stable=True)
+    captions = split.labels.bincount()
+    first = captions.cumsum(0) - captions
+    for images in shuffled(len(some_caption), generator, batch_size):
+        own = some_caption[images]
+        person = split.labels[own]
+        # A float64 below 1 times a small count, cut off, is a fair draw below the count.
+        noise = torch.rand(len(own), generator=generator, dtype=torch.float64)
+        yield own, by_person[first[person] + (noise * captions[person]).long()]
 
 
 def place_in_window(

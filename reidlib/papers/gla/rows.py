@@ -11,7 +11,7 @@ from reidlib.papers.gla.method import TEXT_TO_IMAGE, TUPLES
 from reidlib.papers.image_to_image import evaluation_of
 from reidlib.papers.tables import PublishedRow, load_tables
 
-RECIPE = 1  # raised whenever a change of the code changes what a training comes to
+RECIPE = 2  # raised whenever a change of the code changes what a training comes to
 
 
 @dataclass(frozen=True)
