@@ -25,6 +25,7 @@ def parser() -> argparse.ArgumentParser:
 
     doctor = commands.add_parser("doctor", help="what was found: datasets, weights, devices")
     doctor.add_argument("--data", type=folder, metavar="DIR", help="default: data/")
+    doctor.add_argument("--results", type=folder, metavar="DIR", help="default: results/")
 
     synth = commands.add_parser("synth", help="write synthetic datasets in the real formats")
     synth.add_argument("--dataset", choices=(*DATASETS, "all"), default="all")
@@ -91,7 +92,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
     from reidlib.doctor import examine, format_findings, is_fine
     from reidlib.run.session import project_root
 
-    findings = examine(arguments.data or project_root() / "data")
+    root = project_root()
+    findings = examine(arguments.data or root / "data", arguments.results or root / "results")
     print(format_findings(findings))
     return 0 if is_fine(findings) else 1
 

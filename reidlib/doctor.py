@@ -25,6 +25,8 @@ from reidlib.data.language.tagger import load_tagger
 from reidlib.data.register import FORMATS, Format, loader_of
 from reidlib.errors import DataError
 from reidlib.models.parts.backbones import IMAGENET_FILES, imagenet_path
+from reidlib.run.source import is_todays
+from reidlib.run.store import Store
 
 Finding = dict[str, Any]
 
@@ -35,14 +37,18 @@ _PACKAGES = (
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 
 
-def examine(data_root: Path) -> list[Finding]:
-    """All findings for a data folder and this machine. Reads annotations and weight files whole."""
+def examine(data_root: Path, results: Path | None = None) -> list[Finding]:
+    """All findings for a data folder, a results folder and this machine; writes nothing.
+
+    Reads annotations and weight files whole.
+    """
     data_root = Path(data_root)
     return [
         *versions(),
         *devices(),
         *datasets(data_root),
         *weights(),
+        *([] if results is None else runs(Path(results))),
         tagger(),
         disk(data_root),
     ]
@@ -51,6 +57,28 @@ def examine(data_root: Path) -> list[Finding]:
 def is_fine(findings: list[Finding]) -> bool:
     """Whether nothing was found that is wrong; what is missing may not be needed."""
     return all(finding["state"] != "wrong" for finding in findings)
+
+
+def runs(results: Path) -> list[Finding]:
+    """Finished runs per profile: how many, and how many of them other source than today's made."""
+    rows = []
+    for folder in sorted(results.glob("*/runs")):
+        store = Store(folder.parent)
+        finished = [run for path in folder.glob("*/") if (run := store.load_trained(path.name))]
+        unfinished = sum(
+            path.name not in {run.key for run in finished} for path in folder.glob("*/")
+        )
+        stale = sum(
+            not is_todays(str(run.experiment.get("paper")), run.provenance.get("source"))
+            for run in finished
+        )
+        detail = f"{len(finished)} finished runs in {folder}"
+        if stale:
+            detail += f"; {stale} of them were computed by other source than today's"
+        if unfinished:
+            detail += f"; {unfinished} folders are not of finished runs, or damaged"
+        rows.append({"topic": "runs", "name": folder.parent.name, "state": "ok", "detail": detail})
+    return rows
 
 
 def datasets(data_root: Path) -> list[Finding]:

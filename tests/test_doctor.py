@@ -190,3 +190,17 @@ def test_text_of_everything(tiny_world: Path, checkpoints: Path) -> None:
 
 def test_disk_of_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
     assert str(tmp_path) in doctor.disk(tmp_path / "a" / "b")["detail"]
+
+
+def test_runs_of_other_source_are_counted(finished):
+    session, planned = finished
+    (row,) = doctor.runs(session.results)
+    assert row["name"] == "smoke" and f"{len(planned)} finished runs" in row["detail"]
+    assert "other source" not in row["detail"]
+
+
+def test_runs_of_other_source_are_told(finished, monkeypatch):
+    session, planned = finished
+    monkeypatch.setattr(doctor, "is_todays", lambda paper, recorded: False)
+    (row,) = doctor.runs(session.results)
+    assert f"{len(planned)} of them were computed by other source than today's" in row["detail"]

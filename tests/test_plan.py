@@ -8,7 +8,7 @@ from reidlib.errors import StoreError, UsageError
 from reidlib.papers import driver
 from reidlib.papers.driver import CONTRACT, get_paper
 from reidlib.papers.tables import load_tables
-from reidlib.run.plan import find, plan
+from reidlib.run.plan import describe, find, key_of, minutes, plan
 from reidlib.run.session import Session
 
 
@@ -65,3 +65,40 @@ def test_unknown_paper():
         get_paper("resnet")
     for name in PAPERS:
         assert all(hasattr(get_paper(name), attribute) for attribute in CONTRACT)
+
+
+def test_a_plan_of_the_procedural_world_draws_nothing(tmp_path, monkeypatch):
+    """Keys are those that the drawn world has; `describe` says that nothing was drawn."""
+    monkeypatch.setattr("reidlib.run.session.project_root", lambda: tmp_path)
+    session = Session.create("bench", results=tmp_path / "results")
+    planned = plan(session, ["gla"])
+    text = describe(session, planned)
+    assert not (tmp_path / "data").exists()
+    assert "27 runs, 0 done" in text and "Nothing was drawn" in text
+
+
+def test_keys_of_a_plan_are_those_of_the_drawn_world(tmp_path, monkeypatch):
+    monkeypatch.setattr("reidlib.run.session.project_root", lambda: tmp_path)
+    session = Session.create("smoke", results=tmp_path / "results")
+    experiment = driver.cell("gla", "smoke", 5, "basel", "top-1").experiments[0]
+    before = key_of(session, experiment)
+    dataset = session.dataset("cuhk01")
+    assert experiment.key(driver.fingerprint(experiment, dataset)) == before
+
+
+def test_minutes_come_from_runs_of_the_same_kind(finished):
+    """Left out one by one, every finished run's time is told within a factor of three (tiny runs
+    are mostly start-up), and that of all together within 1.5."""
+    session, planned = finished
+    took = {p.key: session.store.load(p.key).provenance["wall_s"] / 60 for p in planned}
+    told = {}
+    for p in planned:
+        folder = session.store.folder(p.key)
+        hidden = folder.with_name("hidden")
+        folder.rename(hidden)
+        try:
+            told[p.key] = minutes(session, planned)[p.key]
+        finally:
+            hidden.rename(folder)
+    assert all(1 / 3 < told[key] / took[key] < 3 for key in took)
+    assert minutes(session, planned) == pytest.approx(took)

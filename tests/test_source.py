@@ -16,7 +16,9 @@ def test_behind_a_run_is_what_it_imports_and_nothing_of_others():
 
 def test_a_digest_changes_with_code_but_not_with_comments(tmp_path, monkeypatch):
     experiment = driver.experiments("imgnet", "smoke")[0]
-    before = source.source_digest(experiment)
+    recorded = source.source_of(experiment)
+    assert source.is_todays("imgnet", recorded) and not source.is_todays("imgnet", None)
+    before = recorded["digest"]
     path = source._path("reidlib.losses")
 
     def digest(text: str) -> str:
@@ -28,7 +30,7 @@ def test_a_digest_changes_with_code_but_not_with_comments(tmp_path, monkeypatch)
         )
         source._digest.cache_clear(), source._code.cache_clear()
         try:
-            return source.source_digest(experiment)
+            return source.source_of(experiment)["digest"]
         finally:
             monkeypatch.undo()
             source._digest.cache_clear(), source._code.cache_clear()

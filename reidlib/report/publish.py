@@ -15,7 +15,7 @@ from reidlib.run.plan import Planned, plan
 from reidlib.run.pool import python_path, run_missing
 from reidlib.run.runner import git_commit
 from reidlib.run.session import Session, project_root
-from reidlib.run.source import source_digest
+from reidlib.run.source import is_todays
 from reidlib.train import Compute, versions
 
 
@@ -139,8 +139,7 @@ def make_banner(session: Session, planned: Sequence[Planned]) -> Banner:
             "weights, so what looks into a model needs a training"
         )
     stale = sum(
-        runs[p.key] is not None
-        and runs[p.key].provenance.get("source") != source_digest(p.experiment)
+        runs[p.key] is not None and not is_todays(p.paper, runs[p.key].provenance.get("source"))
         for p in planned
     )
     if stale:

@@ -164,11 +164,17 @@ def _work(session: Session, planned: Planned) -> float:
     training = planned.experiment.training
     steps = training.steps
     if steps is None:
-        frame = session.dataset(planned.experiment.dataset).splits["train"]
-        rows = int(frame["captions"].map(len).sum()) if "captions" in frame else len(frame)
-        steps = max(1, rows // training.batch_size)
+        steps = max(1, _training_rows(session, planned.experiment) // training.batch_size)
     images = steps * training.batch_size * training.epochs
     return driver.cost(replace(planned.experiment, start=None)) * images
+
+
+def _training_rows(session: Session, experiment: Experiment) -> int:
+    """Captions of the training split, or images where there are none; draws nothing."""
+    if session.data is None:
+        return session.world_training_rows(experiment.dataset)
+    frame = session.dataset(experiment.dataset).splits["train"]
+    return int(frame["captions"].map(len).sum()) if "captions" in frame else len(frame)
 
 
 def describe(session: Session, planned: Sequence[Planned]) -> str:
@@ -191,4 +197,6 @@ def describe(session: Session, planned: Sequence[Planned]) -> str:
         lines.append(f"{total}; minutes are known once one run has finished here")
     else:
         lines.append(f"{total}, about {sum(left):.0f} minutes of computing left")
+    if session.data is None:
+        lines.append("Nothing was drawn for this: the procedural world is when a run needs it.")
     return "\n".join(lines)

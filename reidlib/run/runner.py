@@ -16,7 +16,7 @@ from reidlib.files import write_atomic, write_json
 from reidlib.papers import driver
 from reidlib.run.plan import Planned
 from reidlib.run.session import Session, project_root
-from reidlib.run.source import source_digest
+from reidlib.run.source import source_of
 from reidlib.run.store import CHECKPOINT, HISTORY, Run, damage, write_history
 from reidlib.train import Compute, versions
 
@@ -99,7 +99,7 @@ def run_one(
         provenance = {
             "versions": versions(),
             "git": git_commit(),
-            "source": source_digest(experiment),
+            "source": source_of(experiment),
             "device": compute.device,
             "processor": processor(),
             "precision": "bf16 autocast" if compute.bf16 else "fp32",

@@ -133,6 +133,17 @@ class Session:
             size=world.size,
         )
 
+    def world_training_rows(self, name: str) -> int:
+        """About how many captions, or images where there are none, the training split of a dataset
+        of the procedural world has; draws nothing."""
+        found, world = self.world(name)
+        writer = writer_of(format_of(found))
+        planned = writer.plan(self.world_seed, world.scale, world.ids)
+        train = writer.count(planned).get("train", {})
+        if rows := train.get("captions") or train.get("images"):
+            return rows
+        return sum(len(getattr(p, "people", (p,))) for p in planned if p.split != "test")
+
     def world(self, name: str) -> tuple[str, World]:
         """What is rendered for a dataset: a world of its own, or the one of its format."""
         worlds = get_profile(self.profile).worlds

@@ -25,11 +25,23 @@ _APART = (
 )
 
 
-def source_digest(experiment: Experiment) -> str:
-    """12 hex digits of the source of all modules that the experiment's training rests on: the
-    driver, the paper's package, the model's module, and whatever these import of this package."""
+def source_of(experiment: Experiment) -> dict[str, str]:
+    """For the record of a run: what computes it, and the digest of that."""
     model = type(experiment.model).__module__
-    return _digest(("reidlib.papers.driver", f"reidlib.papers.{experiment.paper}", model))
+    return {"model": model, "digest": source_digest(experiment.paper, model)}
+
+
+def is_todays(paper: str, recorded: object) -> bool:
+    """Whether what `source_of` recorded of a run is the source of today."""
+    if not isinstance(recorded, dict) or not {"model", "digest"} <= set(recorded):
+        return False
+    return source_digest(paper, str(recorded["model"])) == recorded["digest"]
+
+
+def source_digest(paper: str, model: str) -> str:
+    """12 hex digits of the source of all modules that a training rests on: the driver, the paper's
+    package, the model's module, and whatever these import of this package."""
+    return _digest(("reidlib.papers.driver", f"reidlib.papers.{paper}", model))
 
 
 @lru_cache(maxsize=64)
