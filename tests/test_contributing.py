@@ -33,7 +33,7 @@ CLAIMS = """\
 id = "better"
 section = "4"
 table = 1
-says = "MyNet is better than Other Net"
+statement = "MyNet is better than Other Net"
 higher = "mynet"
 lower = "other"
 """

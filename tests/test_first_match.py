@@ -1,3 +1,6 @@
+import doctest
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reidlib.errors import UsageError
-from reidlib.metrics.first_match import NO_MATCH, first_match_ranks, top_k, top_matches
+from reidlib.metrics.first_match import (
+    NO_MATCH,
+    chance_levels,
+    first_match_ranks,
+    top_k,
+    top_matches,
+)
+from reidlib.metrics.ranking import rank_scores
 
 
 def naive_ranks(scores, query_pids, gallery_pids):
@@ -125,3 +135,52 @@ def test_ranks_on_cuda():
     expected = first_match_ranks(scores, pids, gallery)
     assert first_match_ranks(scores.cuda(), pids, gallery).tolist() == expected.tolist()
     assert top_matches(scores.cuda(), 5).tolist() == top_matches(scores, 5).tolist()
+
+
+@pytest.mark.parametrize("gallery", [12, 30])
+def test_chance_is_what_rankings_at_random_reach(gallery: int) -> None:
+    rng = np.random.default_rng(0)
+    found = {"Top-1": [], "Top-5": [], "mAP (step)": [], "mAP (trapezoid)": []}
+    for good in (1, 2, 5, 11):
+        scores = torch.from_numpy(rng.random((4000, gallery)))
+        ranking = rank_scores(scores, np.zeros(4000), np.arange(gallery) >= good)
+        for name, values in ranking.query_scores((1, 5)).items():
+            found[name].append(values)
+    levels = chance_levels([1, 2, 5, 11], gallery, ks=(1, 5))
+    assert set(levels) == set(found)
+    for name, values in found.items():
+        error = 100 * np.std(values) / np.size(values) ** 0.5
+        assert levels[name] == pytest.approx(100 * np.mean(values), abs=4 * error), name
+
+
+@given(st.integers(1, 9), st.integers(0, 9))
+def test_chance_of_small_galleries_by_every_order(gallery: int, good: int) -> None:
+    """All places of the good images, one by one."""
+    if good > gallery:
+        with pytest.raises(UsageError, match="good images <= gallery"):
+            chance_levels([good], gallery)
+        return
+    hits, precision = [], []
+    for places in combinations(range(1, gallery + 1), good):
+        hits.append(bool(places) and places[0] <= 2)
+        precision.append(np.mean([(j + 1) / r for j, r in enumerate(places)]) if places else 0)
+    found = chance_levels([good], gallery, ks=(2,))
+    assert found["Top-2"] == pytest.approx(100 * np.mean(hits))
+    assert found["mAP (step)"] == pytest.approx(100 * np.mean(precision))
+
+
+def test_chance_of_several_queries_is_their_mean() -> None:
+    one, two = chance_levels([5], 100), chance_levels([1], 50)
+    both = chance_levels([5, 1], [100, 50])
+    assert both == {name: pytest.approx((one[name] + two[name]) / 2) for name in one}
+    assert one["Top-1"] == pytest.approx(5) and two["Top-10"] == pytest.approx(20)
+    assert chance_levels([3], 3) == pytest.approx(dict.fromkeys(one, 100.0))
+    for bad in (([], 5), ([1], 0), ([-1], 5)):
+        with pytest.raises(UsageError, match="chance_levels"):
+            chance_levels(*bad)
+
+
+def test_the_example_of_chance_levels() -> None:
+    from reidlib.metrics import first_match
+
+    assert doctest.testmod(first_match) == (0, 1)

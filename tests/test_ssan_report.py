@@ -258,14 +258,14 @@ def test_margins_are_measured_against_the_adaptive_one(margins):
     absent = margins["ICFG-PEDES"]
     assert absent.adaptive is None and absent.fixed == [None] * 3
     assert explore.margin_summary(margins) == (
-        "CUHK-PEDES: 1 reproduced, 1 undecided; ICFG-PEDES: not run."
+        "CUHK-PEDES: 1 undecided (leans reproduced), 1 undecided; ICFG-PEDES: not run."
     )
 
 
 def test_margin_table_says_what_was_not_run(margins):
     table = explore.margin_table(margins)
     assert table["adaptive is better"].tolist() == (
-        ["reproduced", "undecided", "not run"] + ["not run"] * 3
+        ["undecided (leans reproduced)", "undecided", "not run"] + ["not run"] * 3
     )
     assert table.loc[0, "adaptive − fixed"] == 50 and pd.isna(table.loc[2, "95 % from"])
 

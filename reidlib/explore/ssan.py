@@ -23,8 +23,8 @@ from reidlib.explore import common
 from reidlib.models.parts.codes import fuse
 from reidlib.models.ssan import SSAN, Codes, evaluations, similarities, word_attention
 from reidlib.papers import driver
-from reidlib.papers.bootstrap import RESAMPLES, Difference, paired_difference, query_scores
-from reidlib.papers.claims import verdict
+from reidlib.papers.bootstrap import RESAMPLES, Difference, compare, samples
+from reidlib.papers.claims import leans, verdict
 from reidlib.papers.driver import Cell
 from reidlib.papers.ssan.rows import FIGURE_7, FIXED_MARGINS
 from reidlib.papers.tables import Measurement
@@ -400,7 +400,7 @@ def margin_table(found: Mapping[str, MarginSweep]) -> pd.DataFrame:
                     "adaptive − fixed": difference.value if run else None,
                     "95 % from": difference.low if run else None,
                     "95 % to": difference.high if run else None,
-                    "adaptive is better": verdict(difference) if run else "not run",
+                    "adaptive is better": _word(difference) if run else "not run",
                 }
             )
     return pd.DataFrame(rows)
@@ -410,14 +410,15 @@ def margin_summary(found: Mapping[str, MarginSweep]) -> str:
     """How the paper's statement, adaptive is better on both datasets, came out here."""
     parts = []
     for title, sweep in found.items():
-        verdicts = [verdict(d) for d in sweep.differences if d is not None]
-        counts = [
-            f"{verdicts.count(word)} {word}"
-            for word in ("reproduced", "undecided", "contradicted")
-            if word in verdicts
-        ]
+        words = [_word(d) for d in sweep.differences if d is not None]
+        counts = [f"{words.count(word)} {word}" for word in dict.fromkeys(words)]
         parts.append(f"{title}: {', '.join(counts) or 'not run'}")
     return "; ".join(parts) + "."
+
+
+def _word(difference: Difference) -> str:
+    lean = leans(difference)
+    return verdict(difference) + (f" (leans {lean})" if lean else "")
 
 
 def _measured(session: Session, cell: Cell) -> Iterator[Measurement]:
@@ -435,10 +436,5 @@ def _mean(measurements: Sequence[Measurement]) -> float | None:
 
 
 def _difference(adaptive: Sequence[Measurement], fixed: Sequence[Measurement]) -> Difference | None:
-    """Adaptive minus fixed, over the seeds that both have."""
-    both = [
-        tuple(query_scores(m) for m in pair)
-        for pair in zip(adaptive, fixed, strict=False)
-        if all(m.run is not None for m in pair)
-    ]
-    return paired_difference([a for a, _ in both], [f for _, f in both]) if both else None
+    """Adaptive minus fixed."""
+    return compare(samples(adaptive), samples(fixed))

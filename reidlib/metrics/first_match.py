@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from scipy.special import digamma
 
 from reidlib.errors import UsageError
 from reidlib.metrics.arrays import Ids, Numbers, to_ids, to_tensor
@@ -91,3 +92,53 @@ def top_matches(scores: Numbers, k: int) -> np.ndarray:
     if scores.isnan().any():
         raise UsageError("scores contain NaN: the ranking would be meaningless")
     return scores.argsort(dim=1, descending=True, stable=True)[:, :k].cpu().numpy()
+
+
+def chance_levels(
+    matches: Sequence[int] | np.ndarray,
+    gallery: int | Sequence[int] | np.ndarray,
+    ks: Sequence[int] = (1, 5, 10),
+) -> dict[str, float]:
+    """What a ranking at random reaches on average, in percent, by the names of the measures:
+    "Top-k", "mAP (step)" and "mAP (trapezoid)" as in `reidlib.metrics.measures`.
+
+    With m good images among G, drawn without replacement, none is among the first k with the
+    hypergeometric probability C(G - m, k) / C(G, k). For the average precision, the image at rank
+    r is good with probability m / G, and then (r - 1)(m - 1) / (G - 1) of those before it are.
+
+    matches: int (queries,), good images of each query; leave out queries that the measure leaves
+        out. A query without any is a miss, and adds 0 to mAP.
+    gallery: images that are ranked, junk left out: one number, or int (queries,).
+
+    Raises UsageError where there are no queries, no gallery, or more good images than images.
+
+    Example: 5 good images among 100, and for another query 1 among 100.
+
+    >>> {name: round(value, 2) for name, value in chance_levels([5, 1], 100, ks=(1, 10)).items()}
+    {'Top-1': 3.0, 'Top-10': 25.81, 'mAP (step)': 7.1, 'mAP (trapezoid)': 5.05}
+    """
+    m = np.asarray(matches, dtype=np.float64)
+    if not m.size:
+        raise UsageError("chance_levels: no queries")
+    G = np.broadcast_to(np.asarray(gallery, dtype=np.float64), m.shape)
+    if (m < 0).any() or (m > G).any() or (G < 1).any():
+        raise UsageError(
+            f"chance_levels: {m.min():g} to {m.max():g} good images in galleries of {G.min():g} to "
+            f"{G.max():g}: expected 0 <= good images <= gallery, and a gallery that is not empty"
+        )
+    found = {}
+    for k in ks:
+        missed = np.ones(m.shape)
+        for drawn in range(k):
+            left = np.clip(G - drawn, 1, None)
+            missed *= np.where(drawn < G, np.clip(G - m - drawn, 0, None) / left, 1.0)
+        found[f"Top-{k}"] = 100 * float((1 - missed).mean())
+    # E[AP] = sum over r of (1 + (r - 1)(m - 1) / (G - 1)) / r / G, with the harmonic number H_G
+    H = digamma(G + 1) + np.euler_gamma
+    step = np.where(m > 0, (H + (m - 1) / np.maximum(G - 1, 1) * (G - H)) / G, 0.0)
+    # The precision at the rank before, 1 at the first: sum over r of (m - 1) / (G - 1) / G
+    trapezoid = (step + m / G) / 2
+    return found | {
+        "mAP (step)": 100 * float(step.mean()),
+        "mAP (trapezoid)": 100 * float(trapezoid.mean()),
+    }

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from reidlib.data.batches.tuples import DescribedData, ImageSplit
+from reidlib.metrics.first_match import chance_levels
+from reidlib.metrics.measures import Ranking
 from reidlib.metrics.ranking import pool_queries, rank_features, single_shot
 from reidlib.papers.driver import Evaluated
 
@@ -60,6 +62,8 @@ def search_by_image(
         ranks={name: r.first for name, r in rankings.items() if name != SINGLE_SHOT},
         people=dict.fromkeys(rankings, np.asarray(data.query.pids)),
         scores={name: r.query_scores() for name, r in rankings.items()},
+        chance={name: _chance(r, data) for name, r in rankings.items() if name != SINGLE_SHOT}
+        | ({SINGLE_SHOT: _single_shot_chance(data)} if SINGLE_SHOT in rankings else {}),
         headline=f"Top-1 {values['Top-1']:.2f}{mean_ap} ({name})",
         queries=len(data.query.frame),
         gallery=len(data.gallery.frame),
@@ -71,6 +75,19 @@ def encode(embed: Callable[[Tensor], Tensor], split: ImageSplit, batch_size: int
     """Embeddings of all images: float32 (N, d) on the images' device."""
     rows = torch.arange(len(split.frame)).split(batch_size)
     return torch.cat([embed(split.images.batch(part)) for part in rows])
+
+
+def _chance(ranking: Ranking, data: DescribedData) -> dict[str, float]:
+    """What a ranking at random reaches, in percent; bad boxes (pid -1) are not ranked."""
+    ranked = int((np.asarray(data.gallery.pids) >= 0).sum())
+    return chance_levels(ranking.good[ranking.valid], ranked)
+
+
+def _single_shot_chance(data: DescribedData) -> dict[str, float]:
+    """The same where one image of every person is drawn."""
+    persons = len(np.unique(data.gallery.pids))
+    found = chance_levels([1], persons)
+    return {name: value for name, value in found.items() if name.startswith("Top-")}
 
 
 def _multi_query(query: Tensor, boxes: Tensor, data: DescribedData) -> Tensor:

@@ -20,7 +20,7 @@ from reidlib.data.batches import pairs
 from reidlib.data.batches.pairs import Batch, TextImageData, TextImageSplit, text_of
 from reidlib.data.dataset import Dataset
 from reidlib.experiment import Experiment, Stage
-from reidlib.metrics.first_match import first_match_ranks, top_k
+from reidlib.metrics.first_match import chance_levels, first_match_ranks, top_k
 from reidlib.models.parts.codes import concatenate, fuse
 from reidlib.papers.driver import Evaluated, prepared
 from reidlib.train import Compute
@@ -131,8 +131,18 @@ def evaluated(data: TextImageData, ranks: Mapping[str, Mapping[str, np.ndarray]]
         evaluations=evaluations,
         ranks={name: values for name, (_, values) in by_name.items()},
         people={name: data.tests[split].caption_pids for name, (split, _) in by_name.items()},
+        chance={name: _chance(data.tests[split]) for name, (split, _) in by_name.items()},
         headline=f"Top-1 {evaluations[shown]['Top-1']:.2f} ({shown})",
         queries=sum(len(split.captions) for split in data.tests.values()),
         gallery=sum(len(split.frame) for split in data.tests.values()),
         notes={"tagger": data.tagger, "vocabulary": len(data.vocabulary), "ids": data.ids},
     )
+
+
+def _chance(split: TextImageSplit) -> dict[str, float]:
+    """What a ranking at random reaches: Top-k in percent."""
+    pids, images = np.unique(split.image_pids, return_counts=True)
+    place = np.minimum(np.searchsorted(pids, split.caption_pids), len(pids) - 1)
+    matches = np.where(pids[place] == split.caption_pids, images[place], 0)
+    found = chance_levels(matches, len(split.image_pids))
+    return {name: value for name, value in found.items() if name.startswith("Top-")}

@@ -2,12 +2,19 @@
 
 from collections.abc import Iterable, Sequence
 
-from reidlib.papers.claims import VERDICTS, ClaimResult, Side, count_verdicts
+from reidlib.papers.claims import (
+    TRAININGS,
+    VERDICTS,
+    ClaimResult,
+    Side,
+    count_verdicts,
+    expected_by_luck,
+)
 from reidlib.papers.tables import Note
 from reidlib.report import Html, escape
 from reidlib.report.tables import scrolling, signed
 
-MARKS = {"reproduced": "✓", "contradicted": "✗", "undecided": "?", "not_run": "–"}
+MARKS = {"reproduced": "✓", "contradicted": "✗", "undecided": "?", "not_run": "–", "failed": "!"}
 WORDS = {"not_run": "not run"}
 
 
@@ -28,29 +35,57 @@ def claims_table(results: Sequence[ClaimResult], *, synthetic: bool) -> Html:
     )
     body = "\n".join(_claim_row(result) for result in results)
     where = "on synthetic data" if synthetic else "on the real data"
-    single = any(result.seeds == 1 for result in results)
-    luck = (
-        " Trained once each, so an interval covers the choice of queries and not the luck of a "
-        "training, which can be larger where trainings are short: --seeds 3 covers both."
-        if single
-        else ""
-    )
     caption = (
         f"<strong>Claims of the paper, tested {where}:</strong> {summary}."
         "<small>Differences in percentage points, higher side minus lower side. Reproduced: the "
-        "interval (paired bootstrap over queries, and over seeds where there are several) lies "
-        "above 0; contradicted: below 0. Of a claim with several comparisons the weakest one is "
-        f"shown, and all must hold.{luck}</small>"
+        "interval lies above 0; contradicted: below 0; either needs three trainings on each side. "
+        "The interval covers which people the test shows and, from two trainings on, the luck of "
+        "a training. Of a claim with several comparisons the weakest one is shown, and all must "
+        f"hold. {_luck(results)}</small>"
     )
     table = scrolling("Claims", caption, head + "</tr>", f"<tbody>\n{body}\n</tbody>")
     return Html(f'<div class="reid">{table}</div>')
 
 
+def _luck(results: Sequence[ClaimResult]) -> str:
+    """How much of the verdicts is luck, and what was trained too seldom for one."""
+    judged = [result for result in results if result.by_luck > 0]
+    seldom = [r for r in results if r.difference is not None and r.seeds < TRAININGS]
+    parts = []
+    if judged:
+        decided = sum(result.verdict in ("reproduced", "contradicted") for result in judged)
+        parts.append(
+            f"{_claims(len(judged))} could be decided, and {decided} "
+            f"{'was' if decided == 1 else 'were'}. If no row were better than another, luck alone "
+            f"would decide about {expected_by_luck(results):.1f}, one way or the other."
+        )
+    if seldom:
+        rest = "rests" if len(seldom) == 1 else "rest"
+        text = (
+            f"{_claims(len(seldom))} {rest} on fewer than three trainings a side, which decide "
+            "nothing; they lean where the choice of people alone does not explain the difference."
+        )
+        if all(result.seeds == 1 for result in seldom):
+            text += (
+                " With a single training an interval leaves out the luck of training, which can be "
+                "the larger part: --seeds 3 covers it."
+            )
+        parts.append(text)
+    return " ".join(parts)
+
+
+def _claims(number: int) -> str:
+    return "1 claim" if number == 1 else f"{number} claims"
+
+
 def _claim_row(result: ClaimResult) -> str:
     claim = result.claim
-    word = WORDS.get(result.verdict, result.verdict)
-    verdict = f'<span aria-hidden="true">{MARKS[result.verdict]}</span> {word}'
-    text = escape(claim.says)
+    kind = "failed" if result.failed else result.verdict
+    word = WORDS.get(kind, kind)
+    verdict = f'<span aria-hidden="true">{MARKS[kind]}</span> {word}'
+    if result.leans:
+        verdict += f'<br><span class="minor">leans {result.leans}</span>'
+    text = escape(claim.statement)
     if claim.quote:
         text += f' <span class="minor">“{escape(claim.quote)}”</span>'
     if result.reason:
@@ -66,7 +101,7 @@ def _claim_row(result: ClaimResult) -> str:
     if result.ci_low is not None and result.ci_high is not None:
         interval = f"{signed(result.ci_low, 1)} … {signed(result.ci_high, 1)}"
     return (
-        f'<tr id="claim-{escape(claim.id)}"><td class="text short {result.verdict}">{verdict}</td>'
+        f'<tr id="claim-{escape(claim.id)}"><td class="text short {kind}">{verdict}</td>'
         f'<th scope="row" class="text">{text}</th>'
         f'<td class="text short">{escape(claim.section)}, Table {claim.table}</td>'
         f'<td>{paper}</td><td>{measured}</td><td class="minor">{interval}</td></tr>'

@@ -709,7 +709,7 @@ def forest(results: Sequence[ClaimResult], *, caption: str = "") -> Html:
         if result.paper_difference is not None:
             axis.plot(result.paper_difference, n - 0.24, "D", color=ORANGE, markersize=4)
     axis.axvline(0, color="#1e2430", linewidth=1)
-    names = [textwrap.shorten(r.claim.says, 96, placeholder="…") for r in run]
+    names = [textwrap.shorten(r.claim.statement, 96, placeholder="…") for r in run]
     axis.set_yticks(range(len(run)), names)
     axis.tick_params(axis="y", labelsize=8.5, length=0)
     axis.set_ylim(max(1, len(run)) - 0.5, -0.5)

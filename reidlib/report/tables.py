@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import combinations, groupby
+from itertools import groupby
 
 import pandas as pd
 
-from reidlib.papers.bootstrap import Difference, paired_difference, query_scores
+from reidlib.papers.agreement import order_agreement
+from reidlib.papers.bootstrap import Difference, compare, samples
 from reidlib.papers.tables import (
     CellResult,
     FilledTable,
@@ -26,8 +27,9 @@ def published_table(filled: FilledTable, *, synthetic: bool, csv: str | None = N
 
     On real data each metric shows the paper's number, the measured one and their difference. On
     synthetic data that difference means nothing; there the gain over the table's baseline row is
-    shown instead, in the paper and here. A 95 % interval (bootstrap over queries, and over seeds
-    where there are several) stands beside the primary metric of each data set.
+    shown instead, in the paper and here. A 95 % interval (choice of people, and luck of training
+    where there are several; see `reidlib.papers.bootstrap`) stands beside the primary metric of
+    each data set.
 
     Args:
         filled: from `reidlib.papers.tables.fill`.
@@ -52,7 +54,8 @@ def published_table(filled: FilledTable, *, synthetic: bool, csv: str | None = N
     if details or table.note:
         caption += f"<small>{escape(' '.join([table.note, *details]).strip())}</small>"
     parts = [scrolling(f"Table {table.number}", caption, _head(table, shown), "\n".join(body))]
-    below = [_agreement(filled), _missing(filled, shown), notes.html(), _legend(shown)]
+    below = [_agreement(filled), _chance(filled), _missing(filled, shown)]
+    below += [notes.html(), _legend(shown)]
     if csv and table.metrics:
         below.append(f'<p><a href="{escape(csv)}">Table {table.number} as CSV</a></p>')
     parts.append(f'<div class="below">{"".join(below)}</div>')
@@ -265,17 +268,13 @@ def _gains(filled: FilledTable, cell: CellResult) -> str:
 
 def _interval(filled: FilledTable, cell: CellResult, shown: _Layout) -> Difference | None:
     """Of the gain over the baseline row on synthetic data, of measured - paper on real data."""
-    scores = {n: query_scores(m) for n, m in enumerate(cell.measurements)}
+    own = samples(cell.measurements)
     if not shown.synthetic:
-        own = [s for s in scores.values() if s is not None]
-        return paired_difference(own, cell.paper) if own and cell.paper is not None else None
+        return None if cell.paper is None else compare(own, cell.paper)
     base = filled.baseline(cell)
     if base is None or base.row == cell.row:
         return None
-    others = {n: query_scores(m) for n, m in enumerate(base.measurements)}
-    pairs = [(s, others.get(n)) for n, s in scores.items()]
-    pairs = [(a, b) for a, b in pairs if a is not None and b is not None]
-    return paired_difference([a for a, _ in pairs], [b for _, b in pairs]) if pairs else None
+    return compare(own, samples(base.measurements))
 
 
 def _emphasis(
@@ -294,27 +293,38 @@ def _emphasis(
 
 def _agreement(filled: FilledTable) -> str:
     """How far the measured rows stand in the paper's order, for each primary metric."""
-    table, sentences = filled.table, []
-    for metric in table.metrics:
+    sentences = []
+    for metric in filled.table.metrics:
         if not metric.primary or metric.better == "none":
             continue
-        groups: dict[str, list[CellResult]] = {}
-        for row in table.rows:
-            cell = filled.cells[row.slug, metric.column]
-            if cell.measured is not None and cell.paper is not None:
-                groups.setdefault(table.group(row), []).append(cell)
-        same = total = 0
-        for cells in groups.values():
-            for a, b in combinations(cells, 2):
-                # Ties on either side are pairs without an order.
-                product = (a.paper - b.paper) * (a.measured - b.measured)
-                same, total = same + (product > 0), total + (product != 0)
-        if total:
-            sentences.append(
-                f"{metric.column}: {same} of {total} pairs of measured rows "
-                f"({100 * same / total:.0f} %) stand in the paper's order."
+        found = order_agreement(filled, metric.column)
+        if found is None:
+            continue
+        text = (
+            f"{metric.column}: {found.same} of {found.pairs} pairs of measured rows "
+            f"({100 * found.same / found.pairs:.0f} %) stand in the paper's order; Kendall's tau "
+            f"{signed(found.tau, 2)}"
+        )
+        if found.low is not None and found.high is not None:
+            once = ", choice of people alone" if found.seeds == 1 else ""
+            text += (
+                f", 95 % interval {signed(found.low, 2)} … {signed(found.high, 2)}{once}: "
+                f"{found.told_apart} of the pairs can be told apart from luck"
             )
+        sentences.append(text + ".")
     return f"<p>{escape(' '.join(sentences))}</p>" if sentences else ""
+
+
+def _chance(filled: FilledTable) -> str:
+    """What a random ranking reaches, for each metric whose runs know it."""
+    parts = []
+    for metric in filled.table.metrics:
+        levels = [c.chance for c in filled if c.column == metric.column and c.chance is not None]
+        if levels:
+            # Rows differ where a row was tested on other splits than the others.
+            low, high = (f"{value:.1f}" for value in (min(levels), max(levels)))
+            parts.append(f"{metric.column} {low if low == high else f'{low} to {high}'}")
+    return f"<p>A random ranking reaches: {escape('; '.join(parts))}.</p>" if parts else ""
 
 
 def _missing(filled: FilledTable, shown: _Layout) -> str:
