@@ -179,8 +179,3 @@ def test_chance_of_several_queries_is_their_mean() -> None:
         with pytest.raises(UsageError, match="chance_levels"):
             chance_levels(*bad)
 
-
-def test_the_example_of_chance_levels() -> None:
-    from reidlib.metrics import first_match
-
-    assert doctest.testmod(first_match) == (0, 1)
