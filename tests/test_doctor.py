@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from reidlib import doctor
+from reidlib.cli import main
 from reidlib.data.formats import market1501
 from reidlib.data.formats.cuhk_pedes import ANNOTATION, FOLDER
 from reidlib.errors import DataError
@@ -204,3 +205,15 @@ def test_runs_of_other_source_are_told(finished, monkeypatch):
     monkeypatch.setattr(doctor, "is_todays", lambda paper, recorded: False)
     (row,) = doctor.runs(session.results)
     assert f"{len(planned)} of them were computed by other source than today's" in row["detail"]
+
+
+def test_status_of_the_command(
+    tiny_world: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    shutil.copytree(tiny_world, tmp_path / "data")
+    for status, state in ((0, "ok "), (1, "wrong")):
+        with pytest.raises(SystemExit) as ended:
+            main(["doctor", "--data", str(tmp_path / "data")])
+        printed = capsys.readouterr().out
+        assert ended.value.code == status and f"  {state}" in printed, printed
+        (tmp_path / "data" / FOLDER / ANNOTATION).write_text("[")

@@ -1,4 +1,3 @@
-import doctest
 from itertools import combinations
 
 import numpy as np
@@ -178,4 +177,3 @@ def test_chance_of_several_queries_is_their_mean() -> None:
     for bad in (([], 5), ([1], 0), ([-1], 5)):
         with pytest.raises(UsageError, match="chance_levels"):
             chance_levels(*bad)
-
