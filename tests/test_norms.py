@@ -10,6 +10,7 @@ from reidlib.models.parts.norms import (
     batch_to_group,
     freeze_statistics,
     group_count,
+    load_backbone,
     use_norm,
     without_statistics,
 )
@@ -115,3 +116,16 @@ def test_frozen_statistics_do_not_move_but_weights_are_trained():
     assert (bn.running_mean == 0).all()
     bn(x).sum().backward()
     assert bn.weight.grad.abs().sum() > 0
+
+
+def test_a_pretrained_backbone_loads_into_either():
+    trained, bn, gn = (resnet50(0.0625, (1, 1, 1, 1)) for _ in range(3))
+    use_norm(gn, "gn")
+    state = {f"backbone.{name}": tensor for name, tensor in trained.state_dict().items()}
+    state["heads.weight"] = torch.ones(1)
+    for network in (bn, gn):
+        load_backbone(network, state)
+        assert torch.equal(network.layer4[0].conv3.weight, trained.layer4[0].conv3.weight)
+    state = {f"backbone.{name}": tensor for name, tensor in gn.state_dict().items()}
+    with pytest.raises(RuntimeError, match="running_mean"):
+        load_backbone(bn, state)

@@ -76,9 +76,9 @@ def test_at_the_start_every_image_is_zoomed_alike():
 
 
 def test_at_the_identity_both_branches_are_one_network():
-    """With zoom 1 and the backbone's weights, aligning changes nothing."""
+    """With zoom 1 and the same weights, aligning changes nothing."""
     net = model(zoom=1.0)
-    net.begin()
+    net.load_start(net.state_dict())
     net.eval()
     images = batch().images
     map1, map3, map4 = net.base_maps(images)
@@ -89,20 +89,18 @@ def test_at_the_identity_both_branches_are_one_network():
     torch.testing.assert_close(embedding[:, :half], embedding[:, half:], rtol=1e-4, atol=1e-5)
 
 
-def test_branches_begin_with_the_backbones_weights_once():
-    net = model()
+def test_all_branches_begin_with_the_pretrained_weights():
+    pretrained = model().backbone
     with torch.no_grad():
-        net.backbone.layer4[0].conv1.weight.fill_(0.5)  # as if pretrained
-    losses(net, batch(), BASE)
-    assert (net.grid_layer4[0].conv1.weight == 0.5).all()
-    assert (net.align["layer4"][0].conv1.weight == 0.5).all()
-    with torch.no_grad():
-        net.backbone.layer4[0].conv1.weight.fill_(0.7)
-        net.align["layer4"][0].conv1.weight.fill_(0.6)
-    resumed = model()
-    resumed.load_state_dict(net.state_dict())
-    losses(resumed, batch(), ALIGNMENT)
-    assert (resumed.align["layer4"][0].conv1.weight == 0.6).all()
+        for parameter in pretrained.parameters():
+            parameter.fill_(0.5)
+    state = {f"backbone.{name}": tensor for name, tensor in pretrained.state_dict().items()}
+    for norm in ("bn", "gn"):
+        net = model(norm=norm)
+        net.load_start(state | {"heads.weight": torch.ones(3)})
+        for part in (net.backbone, net.grid_layer4, net.align):
+            assert all((p == 0.5).all() for p in part.parameters())
+        assert (net.theta.weight == 0).all()
 
 
 def test_each_stage_trains_its_branch():

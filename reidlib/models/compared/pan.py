@@ -13,8 +13,8 @@ and the map of its first stage, resampled with it, is what the alignment branch 
 Shapes: B images of h x w pixels, c channels of map 1 (256), C of map 4 (2048), Q persons.
 
 Follows the authors' MatConvNet code. The grid network and the alignment branch begin with the
-backbone's pretrained weights, those it has before the first step; theta begins as a zoom to 0.8 of
-height and width. The resampled map is as large as map 1 (56 x 56 of 224 x 224 pixels).
+pretrained weights that the base branch begins with; theta begins as a zoom to 0.8 of height and
+width. The resampled map is as large as map 1 (56 x 56 of 224 x 224 pixels).
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ from reidlib.experiment import Stage
 from reidlib.losses import identity_loss
 from reidlib.models.parts.backbones import ResNet, resnet50
 from reidlib.models.parts.batches import ImageBatch
-from reidlib.models.parts.norms import use_norm
+from reidlib.models.parts.norms import load_backbone, use_norm
 
 METRIC = "cosine"  # a gallery is ranked by
 STAGES = ("base", "alignment")
@@ -70,10 +70,6 @@ class PAN(nn.Module):
         self.theta.bias.data = torch.tensor([cfg.zoom, 0, 0, 0, cfg.zoom, 0])
         self.align = self._stages()
         self.align_classifier = nn.Linear(C, cfg.ids)
-        # Whether the branches have begun where the backbone begins; belongs to the state, so that
-        # a resumed training does not begin again.
-        self.register_buffer("begun", torch.zeros((), dtype=torch.bool))
-        self._begun = False
         use_norm(self, cfg.norm, cfg.groups)
 
     def _stages(self) -> nn.ModuleDict:
@@ -88,16 +84,13 @@ class PAN(nn.Module):
         """Parameters whose learning rate is another one: start of the name -> factor."""
         return MappingProxyType({"theta.": self.cfg.grid_lr})
 
-    def begin(self) -> None:
-        """Give the grid network and the alignment branch the backbone's weights, once."""
-        if self._begun:
-            return
-        if not bool(self.begun):
-            self.grid_layer4.load_state_dict(self.backbone.layer4.state_dict())
-            for name, stage in self.align.items():
-                stage.load_state_dict(getattr(self.backbone, name).state_dict())
-            self.begun.fill_(True)
-        self._begun = True
+    def load_start(self, state: Mapping[str, Tensor]) -> None:
+        """Begin with a pretrained backbone, in all three branches; raises RuntimeError if it is
+        another one."""
+        load_backbone(self.backbone, state)
+        self.grid_layer4.load_state_dict(self.backbone.layer4.state_dict())
+        for name, stage in self.align.items():
+            stage.load_state_dict(getattr(self.backbone, name).state_dict())
 
     # -------------------------------------------------------------- base branch
 
@@ -148,7 +141,6 @@ def losses(model: PAN, batch: ImageBatch, stage: Stage) -> dict[str, Tensor]:
     """
     if stage.name not in STAGES:
         raise UsageError(f"PAN: unknown stage {stage.name!r}: expected one of {', '.join(STAGES)}")
-    model.begin()
     cfg = model.cfg
     if stage.name == "base":
         f = model.backbone(batch.images).mean((2, 3))

@@ -17,6 +17,7 @@ neighboring channels, less its mean over the map, and parts are averaged over th
 p; where every place belongs to one stripe, that is the average of PCB's stripe.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -28,7 +29,7 @@ from reidlib.experiment import Stage
 from reidlib.losses import identity_loss
 from reidlib.models.parts.backbones import resnet50, scaled_channels
 from reidlib.models.parts.batches import ImageBatch
-from reidlib.models.parts.norms import use_norm
+from reidlib.models.parts.norms import load_backbone, use_norm
 
 METRIC = "cosine"  # a gallery is ranked by
 STAGES = ("PCB", "part classifier", "RPP")
@@ -79,6 +80,10 @@ class PCB(nn.Module):
         self.register_buffer("refined", torch.zeros((), dtype=torch.bool))
         self._stage = ""
         use_norm(self, cfg.norm, cfg.groups)
+
+    def load_start(self, state: Mapping[str, Tensor]) -> None:
+        """Begin with the backbone of a pretrained network; raises RuntimeError if it is another."""
+        load_backbone(self.backbone, state)
 
     # -------------------------------------------------------------- parts
 

@@ -21,6 +21,7 @@ Where the paper leaves a choice: a triplet of the dual causality loss stands for
 person and every pair of two in the batch, each kind averaged. Turning BN into GN leaves IN alone.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -32,7 +33,7 @@ from reidlib.experiment import Stage
 from reidlib.models.parts.backbones import ResNet, resnet50
 from reidlib.models.parts.batches import ImageBatch
 from reidlib.models.parts.codes import cosines
-from reidlib.models.parts.norms import use_norm
+from reidlib.models.parts.norms import load_backbone, use_norm
 
 METRIC = "cosine"  # a gallery is ranked by
 
@@ -96,6 +97,10 @@ class SNR(nn.Module):
         )
         self.classifier = nn.Linear(C, cfg.ids)
         use_norm(self, cfg.norm, cfg.groups)
+
+    def load_start(self, state: Mapping[str, Tensor]) -> None:
+        """Begin with the backbone of a pretrained network; raises RuntimeError if it is another."""
+        load_backbone(self.backbone, state)
 
     def _layers(self) -> tuple[nn.Sequential, ...]:
         net: ResNet = self.backbone

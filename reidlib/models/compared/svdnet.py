@@ -16,6 +16,7 @@ Columns of W are rows of `eigenlayer.weight`.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -27,7 +28,7 @@ from reidlib.experiment import Stage
 from reidlib.losses import identity_loss
 from reidlib.models.parts.backbones import resnet50
 from reidlib.models.parts.batches import ImageBatch
-from reidlib.models.parts.norms import freeze_statistics, use_norm
+from reidlib.models.parts.norms import freeze_statistics, load_backbone, use_norm
 
 METRIC = "euclidean"  # a gallery is ranked by
 
@@ -72,6 +73,10 @@ class SVDNet(nn.Module):
         self.register_buffer("decorrelations", torch.zeros((), dtype=torch.int64))
         self._stage = ""
         use_norm(self, cfg.norm, cfg.groups)
+
+    def load_start(self, state: Mapping[str, Tensor]) -> None:
+        """Begin with the backbone of a pretrained network; raises RuntimeError if it is another."""
+        load_backbone(self.backbone, state)
 
     def train(self, mode: bool = True) -> "SVDNet":
         super().train(mode)

@@ -88,6 +88,19 @@ def without_statistics(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+def load_backbone(backbone: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load the entries `backbone.*` of a trained network's state into a backbone with BN or GN.
+
+    One with GN also takes the weights of one with BN, without the statistics: see `batch_to_group`
+    for what that comes to. Raises RuntimeError if they do not fit.
+    """
+    prefix = "backbone."
+    body = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    if not any(isinstance(part, _BATCH_NORMS) for part in backbone.modules()):
+        body = without_statistics(body)
+    backbone.load_state_dict(body)
+
+
 def freeze_statistics(module: nn.Module) -> None:
     """Set every BN of `module` to its running statistics; weight and bias are trained all the same.
 
