@@ -125,11 +125,16 @@ def test_embedding_adds_the_mirror_image():
     torch.testing.assert_close(net.embed(images), net.embed(images.flip(3)))
 
 
-def test_theta_has_a_learning_rate_of_its_own():
-    net = model()
-    slow = [name for name, _ in net.named_parameters() if name.startswith(tuple(net.lr_factors))]
-    assert slow == ["theta.weight", "theta.bias"]
-    assert net.lr_factors["theta."] == 1e-5
+def test_learning_rates_of_their_own():
+    net = model(branch_lr=0.01)
+    factors = {
+        name: [f for prefix, f in net.lr_factors.items() if name.startswith(prefix)]
+        for name, _ in net.named_parameters()
+    }
+    assert factors["theta.weight"] == factors["theta.bias"] == [1e-5]
+    assert factors["align.layer2.0.conv1.weight"] == [0.01]
+    assert factors["grid_layer4.0.bn1.weight"] == [0.01]
+    assert factors["align_classifier.weight"] == factors["backbone.conv1.weight"] == []
 
 
 def test_group_norm():

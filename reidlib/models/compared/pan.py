@@ -47,6 +47,7 @@ class PANConfig:
     grid: int = 128  # units between the average of the grid network and theta
     zoom: float = 0.8  # theta at the start: [[zoom, 0, 0], [0, zoom, 0]]
     grid_lr: float = 1e-5  # learning rate of theta's layer, as a factor
+    branch_lr: float = 1.0  # of the pretrained parts of both branches behind the base branch
     dropout: float = 0.75  # of the base branch
     align_dropout: float = 0.9
     norm: str = "bn"  # "bn" | "gn", see `reidlib.models.parts.norms`
@@ -82,7 +83,10 @@ class PAN(nn.Module):
     @property
     def lr_factors(self) -> Mapping[str, float]:
         """Parameters whose learning rate is another one: start of the name -> factor."""
-        return MappingProxyType({"theta.": self.cfg.grid_lr})
+        branch = self.cfg.branch_lr
+        return MappingProxyType(
+            {"theta.": self.cfg.grid_lr, "grid_layer4.": branch, "align.": branch}
+        )
 
     def load_start(self, state: Mapping[str, Tensor]) -> None:
         """Begin with a pretrained backbone, in all three branches; raises RuntimeError if it is
