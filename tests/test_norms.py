@@ -38,6 +38,15 @@ def test_group_count(channels, least, expected):
     assert channels % found == 0
 
 
+def test_groups_of_vectors_hold_at_least_eight_numbers():
+    assert [group_count(c, least=8) for c in (256, 1024, 3072, 16384)] == [32] * 4
+    assert [group_count(c, least=8) for c in (64, 96, 32, 8, 1, 7)] == [8, 12, 4, 1, 1, 1]
+    for channels in range(1, 600):
+        groups = group_count(channels, least=8)
+        assert channels % groups == 0
+        assert groups == 1 or channels // groups >= 8
+
+
 def test_every_channel_count_gets_whole_groups():
     for channels in range(1, 300):
         gn = batch_to_group(nn.BatchNorm2d(channels))

@@ -33,6 +33,7 @@ from reidlib.models.parts.batches import ImageBatch
 from reidlib.models.parts.norms import load_backbone, use_norm
 
 METRIC = "cosine"  # a gallery is ranked by
+PER_PERSON = 0  # images of each person in a batch; 0 = any
 STAGES = ("base", "alignment")
 
 
@@ -135,6 +136,9 @@ class PAN(nn.Module):
     def _features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         map1, map3, map4 = self.base_maps(images)
         return map4.mean((2, 3)).float(), self.aligned(map1, map3).float()
+
+
+NETWORK = PAN
 
 
 def losses(model: PAN, batch: ImageBatch, stage: Stage) -> dict[str, Tensor]:

@@ -32,6 +32,7 @@ from reidlib.models.parts.batches import ImageBatch
 from reidlib.models.parts.norms import load_backbone, use_norm
 
 METRIC = "cosine"  # a gallery is ranked by
+PER_PERSON = 0  # images of each person in a batch; 0 = any
 STAGES = ("PCB", "part classifier", "RPP")
 
 
@@ -139,6 +140,9 @@ class PCB(nn.Module):
             part.requires_grad_(not alone)
         self.refined.fill_(stage != "PCB")
         self._stage = stage
+
+
+NETWORK = PCB
 
 
 def losses(model: PCB, batch: ImageBatch, stage: Stage) -> dict[str, Tensor]:

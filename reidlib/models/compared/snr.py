@@ -36,6 +36,7 @@ from reidlib.models.parts.codes import cosines
 from reidlib.models.parts.norms import load_backbone, use_norm
 
 METRIC = "cosine"  # a gallery is ranked by
+PER_PERSON = 4  # images of each person in a batch
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,9 @@ class SNR(nn.Module):
         return self.stages(images)[-1].plus.mean((2, 3))
 
     forward = embed
+
+
+NETWORK = SNR
 
 
 def losses(model: SNR, batch: ImageBatch, stage: Stage) -> dict[str, Tensor]:

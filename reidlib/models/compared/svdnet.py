@@ -31,6 +31,7 @@ from reidlib.models.parts.batches import ImageBatch
 from reidlib.models.parts.norms import freeze_statistics, load_backbone, use_norm
 
 METRIC = "euclidean"  # a gallery is ranked by
+PER_PERSON = 0  # images of each person in a batch; 0 = any
 
 FIRST_STAGE = "step 0"
 
@@ -124,6 +125,9 @@ def _iteration(stage: str) -> int:
             "'relaxation <t>'"
         )
     return int(found[1]) if found else 0
+
+
+NETWORK = SVDNet
 
 
 def losses(model: SVDNet, batch: ImageBatch, stage: Stage) -> dict[str, Tensor]:
