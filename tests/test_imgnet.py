@@ -19,7 +19,6 @@ from reidlib.models.imgnet import (
     attended_cosine,
     attention_maps,
     concatenate_texts,
-    group_count,
     image_regions,
     kept_attention,
     pair_similarities,
@@ -144,15 +143,6 @@ def test_full_size(backbone, k, expected):
     assert codes.VG.shape == (2, 1024)
     assert codes.MV.shape == (2, k, 1024)
     assert {m.num_groups for m in model.modules() if isinstance(m, nn.GroupNorm)} == {32}
-
-
-def test_group_count():
-    assert [group_count(c) for c in (256, 1024, 3072, 16384)] == [32] * 4
-    assert [group_count(c) for c in (64, 96, 32, 8, 1, 7)] == [8, 12, 4, 1, 1, 1]
-    for channels in range(1, 600):
-        groups = group_count(channels)
-        assert channels % groups == 0
-        assert groups == 1 or channels // groups >= 8
 
 
 # ------------------------------------------------------------------ 3.1 self-attention

@@ -31,6 +31,7 @@ from reidlib.metrics.first_match import first_match_ranks
 from reidlib.models.parts.backbones import BACKBONES, backbone
 from reidlib.models.parts.codes import draw_shuffled, fuse
 from reidlib.models.parts.gru import last_states
+from reidlib.models.parts.norms import group_count
 from reidlib.models.parts.packing import pack
 
 NEEDS: tuple[str, ...] = ()
@@ -126,22 +127,12 @@ class TextCodes(NamedTuple):
 # ------------------------------------------------------------------ normalization
 
 
-def group_count(channels: int, groups: int = 32) -> int:
-    """Groups of a GN layer: the largest divisor of `channels` up to `groups` and channels / 8.
-
-    At full size this is 32 everywhere. Narrow members get fewer groups: on a vector, groups of one
-    or two numbers would leave nothing but zeros or signs, so a group holds at least the 8 numbers
-    of the smallest one at full size (256 / 32).
-    """
-    limit = max(1, min(groups, channels // 8))
-    return next(g for g in range(limit, 0, -1) if channels % g == 0)
-
-
 def _norm(kind: str, channels: int, groups: int, dims: int = 1) -> nn.Module:
     if kind == "none":
         return nn.Identity()
     if kind == "gn":
-        return nn.GroupNorm(group_count(channels, groups), channels)
+        # At full size every group has 8 numbers or more; so it has in narrow members.
+        return nn.GroupNorm(group_count(channels, groups, least=8), channels)
     return nn.BatchNorm1d(channels) if dims == 1 else nn.BatchNorm2d(channels)
 
 
