@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # One command: set up what is missing, train what is missing, write the reports.
-#   ./run_all.sh [--profile smoke|demo|study|bench|paper] [--papers imgnet,…] [--data DIR]
+#   ./run_all.sh [--profile smoke|demo|bench|paper] [--papers imgnet,…] [--data DIR]
 #                [--results DIR] [--seeds N] [--device auto|cpu|cuda] [--jobs N]
 #   ./run_all.sh test          the whole test suite
 set -euo pipefail

@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import shutil
 import time
 import zipfile
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from reidlib.errors import StoreError
+from reidlib.errors import DataError, StoreError
 
 try:  # POSIX; elsewhere the fallback below serves
     import fcntl
@@ -25,6 +26,14 @@ _HEADERS = {
     (2, 0): np.lib.format.read_array_header_2_0,
 }
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_NOT_WRITABLE = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.ENOTEMPTY,
+)
 
 
 @contextmanager
@@ -38,11 +47,44 @@ def explain_os_errors(path: Path, doing: str) -> Iterator[None]:
                 f"{path}: no space left while {doing}. Finished runs are untouched; free some "
                 "space and start the same command again, it goes on where it stopped."
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in _NOT_WRITABLE:
             raise StoreError(
                 f"{path}: not writable while {doing}; expected a folder this user may write to."
             ) from error
         raise
+
+
+@contextmanager
+def disk_errors(path: Path, doing: str, needed: int | None = None) -> Iterator[None]:
+    """Turn a full disk, or a folder that cannot be written, into a `DataError` naming `path`.
+
+    `needed` is the number of bytes that what is being done takes in all.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            need = "" if needed is None else f" It takes up to {needed / 2**20:,.0f} MiB in all."
+            raise DataError(
+                f"{path}: no space left on the device while {doing}.{need} What was written so "
+                "far has been removed."
+            ) from error
+        if error.errno in _NOT_WRITABLE:
+            raise DataError(
+                f"{error.filename or path}: cannot be written while {doing} ({error.strerror}); "
+                "expected a folder this user may write to"
+            ) from error
+        raise
+
+
+def check_space(path: Path, needed: int, doing: str) -> None:
+    """Raise `DataError` before starting if the disk of `path` (an existing folder) is too full."""
+    free = shutil.disk_usage(path).free
+    if free < needed:
+        raise DataError(
+            f"{path}: {doing} takes up to {needed / 2**20:,.0f} MiB, and only "
+            f"{free / 2**20:,.0f} MiB are free there"
+        )
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:

@@ -1,6 +1,5 @@
 """The paper GLA end to end: rows and runs, training on all its datasets, claims on mAP."""
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +8,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_runs import reseal
 
 from reidlib.data.batches.borrowed_captions import EXCERPT, join_captions
 from reidlib.data.batches.tuples import batches_of_tuples, prepare, tuples_of
-from reidlib.data.formats.checks import SYNTHETIC
-from reidlib.data.generated import sealed
 from reidlib.data.load import load
 from reidlib.errors import DataError
 from reidlib.explore import gla as explore
@@ -288,12 +286,8 @@ def undescribed(world: Path, tmp_path: Path) -> Session:
     """Market-1501 alone, without captions."""
     folder = "Market-1501-v15.09.15"
     shutil.copytree(world / folder, tmp_path / "data" / folder)
-    place = tmp_path / "data" / folder
-    (place / EXCERPT).unlink()
-    marker = place / SYNTHETIC  # sealed again, as if it had been written without
-    described = json.loads(marker.read_text())
-    del described["seal"]
-    marker.write_text(json.dumps(sealed(place, described)))
+    (tmp_path / "data" / folder / EXCERPT).unlink()
+    reseal(tmp_path / "data" / folder)
     return Session.create("smoke", results=tmp_path / "results", data=tmp_path / "data")
 
 

@@ -18,7 +18,6 @@ from reidlib.models.imgnet import (
     TextCodes,
     attended_cosine,
     attention_maps,
-    concatenate_texts,
     image_regions,
     kept_attention,
     pair_similarities,
@@ -440,13 +439,7 @@ def test_fusion_has_the_weights_of_eq_18():
 
 
 def test_codes_of_batches_join():
-    images, texts = random_codes(2, 6, [2, 1, 3, 2, 2])
-    halves = [
-        TextCodes(texts.TS[:2], texts.MP[:3], texts.offsets[:3]),
-        TextCodes(texts.TS[2:], texts.MP[3:], texts.offsets[2:] - 3),
-    ]
-    joined = concatenate_texts(halves)
-    assert all(torch.equal(a, b) for a, b in zip(joined, texts, strict=True))
+    images, _ = random_codes(2, 6, [2, 1, 3, 2, 2])
     joined = concatenate([ImageCodes(*(t[i : i + 2] for t in images)) for i in (0, 2, 4)])
     assert all(torch.equal(a, b) for a, b in zip(joined, images, strict=True))
     only_global = concatenate([ImageCodes(images.VG, None)] * 2)

@@ -16,11 +16,12 @@ from reidlib.explore import common
 from reidlib.explore import ssan as explore
 from reidlib.explore.ssan import FIXED, MOVING, Thing, WordParts, mentions
 from reidlib.models.ssan import word_attention
-from reidlib.papers import ssan
+from reidlib.papers import driver, ssan
+from reidlib.papers.ssan.rows import FIGURE_7
+from reidlib.papers.text_to_image import encode_images, rank
 from reidlib.run.plan import key_of
 from reidlib.run.session import Session
 from reidlib.run.store import write_history
-from reidlib.train import Compute
 
 pytest.importorskip("matplotlib")
 nbformat = pytest.importorskip("nbformat")
@@ -46,7 +47,7 @@ def trained(session) -> explore.Trained:
     dataset = session.dataset("cuhk-pedes")
     data = ssan.prepare(experiment, dataset, session.cache, "cpu")
     model = ssan.build(experiment, data).eval()
-    return explore.Trained(model, data, ssan.encode_images(model, data.test, Compute("cpu")))
+    return explore.Trained(model, data, encode_images(model, data.test))
 
 
 # ------------------------------------------------------------------ words and parts
@@ -154,7 +155,7 @@ def test_examples_frame_the_words_they_were_searched_for(trained):
 def test_search_and_retrieval_rank_by_the_sum_of_the_three_cosines(trained):
     split = trained.data.test
     (found,) = explore.retrievals(trained, [3], k=4)
-    ranks = ssan.rank(trained.model, split, Compute("cpu"))["Sg+Sl+Sn"]
+    ranks = rank(trained.model, split)["Sg+Sl+Sn"]
     if found.correct.count(True):
         assert ranks[3] == found.correct.index(True) + 1
     else:
@@ -191,7 +192,7 @@ def test_an_experiment_that_was_not_trained_has_no_model(session):
 
 
 def test_a_profile_may_leave_a_dataset_out(session, monkeypatch):
-    monkeypatch.setattr(ssan, "cell", lambda *_: None)
+    monkeypatch.setattr(driver, "cell", lambda *_: None)
     assert explore.experiment(session, "icfg-pedes") is None
     assert explore.load_trained(session, "icfg-pedes") is None
 
@@ -232,7 +233,14 @@ def plant(session: Session, experiment, evaluation: str, hits: list[bool]) -> No
     (folder / "experiment.json").write_text("{}")
     write_history(folder / "history.jsonl", [{"epoch": 0, "loss": 1.0}])
     metrics = {"evaluations": {evaluation: {"Top-1": 100 * float(np.mean(hits))}}}
-    store.finish(key, weights=b"w", ranks={evaluation: ranks}, provenance={}, metrics=metrics)
+    store.finish(
+        key,
+        weights=b"w",
+        ranks={evaluation: ranks},
+        people={evaluation: np.arange(len(hits))},
+        provenance={},
+        metrics=metrics,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +248,8 @@ def margins(tmp_path_factory, tiny_world) -> dict[str, explore.MarginSweep]:
     """Adaptive is better than 0.1, as good as 0.15, and 0.2 was not run; no ICFG-PEDES."""
     folder = tmp_path_factory.mktemp("margins")
     session = Session.create("smoke", results=folder, data=tiny_world)
-    cells = ssan.margins("smoke")["cuhk-pedes"]
+    names = ("adaptive", "0.1", "0.15", "0.2")
+    cells = {n: driver.cell("ssan", "smoke", FIGURE_7, "cuhk-pedes", n) for n in names}
     hits = {"adaptive": [True] * 40, "0.1": [True, False] * 20, "0.15": [True] * 40}
     for name, values in hits.items():
         (experiment,) = cells[name].experiments
@@ -387,7 +396,7 @@ def test_the_notebook_runs_through_where_data_and_runs_are_missing(session, tmp_
     assert re.search(r"\b0 of \d+ runs are in the store", page)
     for text in (
         "icfg-pedes is left out",
-        "SSAN has not been trained on CUHK-PEDES in this profile yet.",
+        "SSAN on CUHK-PEDES has not been trained here in this profile yet.",
         "CUHK-PEDES: not run; ICFG-PEDES: not run.",
         "SSAN has not been trained in this profile yet.",
     ):

@@ -563,14 +563,6 @@ def ranks_of_all_pairs(
     return ranks
 
 
-def concatenate_texts(codes: Sequence[TextCodes]) -> TextCodes:
-    """The codes of several batches of captions as one."""
-    TS, MP, offsets = zip(*codes, strict=True)
-    counts = torch.cat([o.diff() for o in offsets])
-    MP = None if MP[0] is None else torch.cat(MP)
-    return TextCodes(torch.cat(TS), MP, F.pad(counts.cumsum(0), (1, 0)))
-
-
 # ------------------------------------------------------------------ for reports
 
 

@@ -5,7 +5,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ import jinja2
 
 from reidlib.errors import StoreError
 from reidlib.files import locked, write_atomic, write_json
-from reidlib.papers.claims import VERDICTS
+from reidlib.papers.claims import VERDICTS, ClaimResult, to_summary
+from reidlib.papers.tables import FilledTable, count_rows
 from reidlib.report import template_text
 from reidlib.report.claims import MARKS, WORDS
 
@@ -24,9 +25,9 @@ _HEADER = ("profile", "data", "device", "versions", "git")
 
 def paper_entry(
     status: str,
-    wall_s: float | None,
-    tables: Mapping[str, Mapping[str, int]],
-    claims: Sequence[Mapping[str, Any]],
+    wall_s: float,
+    tables: Iterable[FilledTable] = (),
+    claims: Iterable[ClaimResult] = (),
     *,
     title: str = "",
     error: str = "",
@@ -35,9 +36,9 @@ def paper_entry(
 
     Args:
         status: ok | failed | not_run, of its notebook.
-        wall_s: seconds it took, trainings included; None: as in the entry that this one replaces.
-        tables: by number how many rows are own, measured and cited.
-        claims: its claims with their verdicts, from `to_summary`.
+        wall_s: seconds it took, trainings included.
+        tables: its filled tables; those without metrics are left out.
+        claims: its claims with their verdicts.
         title: for people.
         error: what failed.
     """
@@ -47,15 +48,19 @@ def paper_entry(
         "status": status,
         "title": title,
         "error": error,
-        "wall_s": None if wall_s is None else round(wall_s, 1),
+        "wall_s": round(wall_s, 1),
         "finished": datetime.now().astimezone().isoformat(timespec="minutes"),
-        "tables": dict(tables),
-        "claims": list(claims),
+        "tables": {str(t.table.number): count_rows(t) for t in tables if t.table.metrics},
+        "claims": to_summary(claims),
     }
 
 
 def update_summary(
-    folder: Path, header: Mapping[str, Any], entries: Mapping[str, Mapping[str, Any]]
+    folder: Path,
+    header: Mapping[str, Any],
+    entries: Mapping[str, Mapping[str, Any]],
+    *,
+    untrained: Collection[str] = (),
 ) -> dict[str, Any]:
     """Merge papers into `<folder>/summary.json` and return the whole of it.
 
@@ -63,6 +68,8 @@ def update_summary(
         folder: `results/<profile>`.
         header: "profile", "data" (synthetic | real), "device", "versions", "git" of this run.
         entries: by paper, from `paper_entry`.
+        untrained: papers of which this command trained nothing but only wrote the report again;
+            the time of the command that trained them is kept.
 
     Raises:
         StoreError: an existing `summary.json` cannot be read, or the folder cannot be written.
@@ -74,8 +81,8 @@ def update_summary(
         papers = read_summary(folder)["papers"] if path.exists() else {}
         for name, entry in entries.items():
             record = {key: header[key] for key in ("data", "device", "git")}
-            if entry["wall_s"] is None:
-                record["wall_s"] = papers.get(name, {}).get("wall_s", 0.0)
+            if name in untrained and name in papers:
+                record["wall_s"] = papers[name]["wall_s"]
             papers[name] = {**entry, **record}
         # NaN is no JSON; nothing here should be, and if it is, it is not a number to show.
         summary = {

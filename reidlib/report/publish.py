@@ -9,7 +9,7 @@ from reidlib.files import locked
 from reidlib.papers.driver import get_paper
 from reidlib.report import results as results_of
 from reidlib.report.html import Banner, write_page
-from reidlib.report.index import paper_entry, update_summary, write_index
+from reidlib.report.index import update_summary, write_index
 from reidlib.report.notebook import run_notebook
 from reidlib.run.plan import Planned, plan
 from reidlib.run.pool import python_path, run_missing
@@ -110,15 +110,14 @@ def _summarize(session: Session, paper: str, seconds: float | None, error: str) 
             "versions": versions(),
             "git": git_commit(),
         }
-        entry = paper_entry(
-            "failed" if error else "ok",
-            seconds,
-            outcome["tables"],
-            outcome["claims"],
-            title=get_paper(paper).ABOUT.title,
-            error=error,
-        )
-        update_summary(session.folder, header, {paper: entry})
+        entry = {
+            **outcome["entry"],
+            "status": "failed" if error else "ok",
+            "error": error,
+            "wall_s": round(seconds or 0.0, 1),
+        }
+        untrained = [paper] if seconds is None else []
+        update_summary(session.folder, header, {paper: entry}, untrained=untrained)
 
 
 def make_banner(session: Session, planned: Sequence[Planned]) -> Banner:

@@ -10,7 +10,7 @@ from reidlib.errors import DataError
 from reidlib.experiment import Experiment
 from reidlib.files import write_json
 from reidlib.papers import driver
-from reidlib.papers.claims import ClaimResult, judge, load_claims, to_summary
+from reidlib.papers.claims import ClaimResult, judge, load_claims
 from reidlib.papers.tables import (
     FilledTable,
     Measure,
@@ -20,6 +20,7 @@ from reidlib.papers.tables import (
     load_tables,
     write_long_form,
 )
+from reidlib.report.index import paper_entry
 from reidlib.run.plan import key_of
 from reidlib.run.runner import failure
 from reidlib.run.session import Session
@@ -104,14 +105,15 @@ def record(session: Session, results: PaperResults) -> None:
     folder = session.folder / results.paper
     for filled in results.tables.values():
         write_long_form(filled, folder)
-    content = {
-        "data": "synthetic" if results.synthetic else "real",
-        "tables": {
-            n: c for n, c in results.counts().items() if results.tables[int(n)].table.metrics
-        },
-        "claims": to_summary(results.claims),
-    }
-    write_json(folder / RESULTS, content)
+    entry = paper_entry(
+        "ok",
+        0.0,
+        results.tables.values(),
+        results.claims,
+        title=driver.get_paper(results.paper).ABOUT.title,
+    )
+    data = "synthetic" if results.synthetic else "real"
+    write_json(folder / RESULTS, {"data": data, "entry": entry})
 
 
 def recorded(session: Session, paper: str) -> dict[str, Any] | None:

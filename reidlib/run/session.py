@@ -19,6 +19,8 @@ from reidlib.train import Compute
 from reidlib.world.people.identity import WORLD_VERSION
 from reidlib.world.write import world_fingerprint, write, writer_of
 
+_LAYOUT = 2  # raised when generated folders hold something else beside the data (2: a seal)
+
 
 def project_root() -> Path:
     """The checkout this package is imported from; the working directory if it is installed."""
@@ -106,7 +108,7 @@ class Session:
             return self.data
         name, world = self.world(name)
         # Named after all that decides its content, so that a changed world gets a new folder.
-        content = [asdict(world), writer_of(format_of(name)).VERSION, WORLD_VERSION]
+        content = [asdict(world), writer_of(format_of(name)).VERSION, WORLD_VERSION, _LAYOUT]
         world_folder = f"{name}-seed{self.world_seed}-{hash_json(content, digits=6)}"
         return project_root() / "data" / "synthetic" / self.profile / world_folder
 

@@ -21,10 +21,10 @@ from types import ModuleType
 from typing import Any
 
 from reidlib.data import generated
-from reidlib.data.formats.checks import SYNTHETIC, check_space, disk_errors, read_synthetic
+from reidlib.data.formats.checks import SYNTHETIC, read_synthetic
 from reidlib.data.register import FORMATS
 from reidlib.errors import DataError, UsageError
-from reidlib.files import locked
+from reidlib.files import check_space, disk_errors, locked
 from reidlib.world.people.identity import WORLD_VERSION
 
 _PART = 64  # images per task: small enough for a smooth progress bar, large against its overhead

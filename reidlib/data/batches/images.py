@@ -19,10 +19,9 @@ from PIL import Image
 from torch import Tensor
 
 from reidlib.data import content
-from reidlib.data.formats.checks import check_space, disk_errors
 from reidlib.data.formats.decoding import read_rgb
 from reidlib.errors import DataError
-from reidlib.files import locked
+from reidlib.files import check_space, disk_errors, locked
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

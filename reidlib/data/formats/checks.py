@@ -1,12 +1,9 @@
 """Checks shared by the loaders; messages say what was expected, what was found, what to do."""
 
-import errno
 import json
 import re
-import shutil
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -20,14 +17,6 @@ MAX_CAPTION = 10_000  # characters; those of the releases have some hundreds
 MAX_JSON = 1 << 30  # bytes; the largest annotation there is, of COCO, has half of that
 _LISTED = 12
 _HALF = re.compile("[\ud800-\udfff]")
-_NOT_WRITABLE = (
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOTDIR,
-    errno.EEXIST,
-    errno.ENOTEMPTY,
-)
 
 
 @dataclass(frozen=True)
@@ -275,36 +264,3 @@ def check_files(name: str, images: Path, paths: Sequence[str], sizes: Sequence[i
 def first_of(paths: Iterable[str], number: int = 5) -> str:
     """The first few of a long list, a line each."""
     return "\n".join(f"  {path}" for path in list(paths)[:number])
-
-
-@contextmanager
-def disk_errors(path: Path, doing: str, needed: int | None = None) -> Iterator[None]:
-    """Turn a full disk, or a folder that cannot be written, into a `DataError` naming `path`.
-
-    `needed` is the number of bytes that what is being done takes in all.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            need = "" if needed is None else f" It takes up to {needed / 2**20:,.0f} MiB in all."
-            raise DataError(
-                f"{path}: no space left on the device while {doing}.{need} What was written so "
-                "far has been removed."
-            ) from error
-        if error.errno in _NOT_WRITABLE:
-            raise DataError(
-                f"{error.filename or path}: cannot be written while {doing} ({error.strerror}); "
-                "expected a folder this user may write to"
-            ) from error
-        raise
-
-
-def check_space(path: Path, needed: int, doing: str) -> None:
-    """Raise `DataError` before starting if the disk of `path` (an existing folder) is too full."""
-    free = shutil.disk_usage(path).free
-    if free < needed:
-        raise DataError(
-            f"{path}: {doing} takes up to {needed / 2**20:,.0f} MiB, and only "
-            f"{free / 2**20:,.0f} MiB are free there"
-        )

@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 
 from reidlib.data import content
-from reidlib.data.formats.checks import check_space, disk_errors, read_json
+from reidlib.data.formats.checks import read_json
 from reidlib.errors import DataError
 from reidlib.experiment import hash_json
-from reidlib.files import locked
+from reidlib.files import check_space, disk_errors, locked
 
 INDEX = "index.json"
 MAX_MAT = 1 << 28  # bytes that a MATLAB v5 file unpacks to; the largest read here has some 2**25
