@@ -160,6 +160,10 @@ def test_icfg_plan_for_any_number_of_identities(ids: tuple[int, int], seed: int)
         s: n for s, (_, n) in sizes.items()
     }
     assert min(Counter(image.pid for image in plan).values()) >= 2
+    for split, number in zip(("train", "test"), ids, strict=True):
+        if number >= 8:  # two cameras each at least
+            mine = {image.camid for image in plan if image.split == split}
+            assert mine == set(range(1, 16))
     assert [image.pid for image in plan] == sorted(image.pid for image in plan)
     assert len({image.path for image in plan}) == len(plan)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -125,6 +126,49 @@ def test_full_cuhk03(seed: int) -> None:
     assert [len(set(rows)) for rows in sets] == [100] * 20
 
 
+@pytest.mark.parametrize("ids", [(2, 3), (7, 4), (100, 50), (767, 700)])
+def test_every_pair_of_cuhk03_has_somebody(ids: tuple[int, int]) -> None:
+    persons = cuhk03_writer.people(0, None, ids)
+    assert len(persons) == sum(ids)
+    numbers: dict[int, list[int]] = {}
+    for person in persons:
+        numbers.setdefault(person.pair, []).append(person.number)
+    assert sorted(numbers) == [0, 1, 2, 3, 4]
+    full = (843, 440, 77, 58, 49)
+    for pair, of_pair in numbers.items():
+        assert of_pair == list(range(len(of_pair)))  # as in the release, counted from the first
+        share = sum(ids) * full[pair] / sum(full)
+        assert len(of_pair) >= 1 and abs(len(of_pair) - share) < 2
+    assert all(person.cells("detected") for person in persons)
+
+
+def test_names_of_viper() -> None:
+    """Angle zero is _0, numbers rise from 0 to 873 with gaps."""
+    plan = viper_writer.plan(0, scale=1.0)
+    parts = [re.fullmatch(r"cam_([ab])/(\d{3})_(0|45|90|135|180)\.bmp", p.path) for p in plan]
+    assert all(parts) and {part[3] for part in parts} == {"0", "45", "90", "135", "180"}
+    numbers = sorted({int(part[2]) for part in parts})
+    assert len(numbers) == 632 and (numbers[0], numbers[-1]) == (0, 873)
+    assert [picture.pid for picture in plan] == [int(part[2]) for part in parts]
+    few = sorted({picture.pid for picture in viper_writer.plan(3, ids=(9,))})
+    assert few == numbers[:9] and few != list(range(9))
+    pedes = {
+        Path(image.path).stem
+        for image in writer_of("cuhk-pedes").plan(0, scale=1.0)
+        if image.family == "viper"
+    }
+    assert pedes == {Path(picture.path).stem for picture in plan}
+
+
+@pytest.mark.parametrize("ids", [(2, 2), (5, 4), (30, 9)])
+def test_every_camera_of_market1501_sees_somebody(ids: tuple[int, int]) -> None:
+    for seed in range(5):
+        plan = market1501_writer.plan(seed, ids=ids)
+        for split in ("train", "query", "gallery"):
+            persons = [p for p in plan if p.split == split and p.pid > 0]
+            assert {picture.camid for picture in persons} == set(range(1, 7))
+
+
 def test_full_cuhk01_and_viper() -> None:
     plan = cuhk01_writer.plan(0, scale=1.0)
     assert len(plan) == 3_884 and set(Counter(p.pid for p in plan).values()) == {4}
@@ -226,7 +270,7 @@ def test_cuhk03_images_are_those_of_the_mat_file(worlds: Path) -> None:
     dataset = cuhk03.load(worlds, "cuhk03-classic-labeled")
     with h5py.File(worlds / cuhk03.FOLDER / cuhk03.MAT) as file:
         pair = file[file["labeled"][0, 0]]
-        assert pair.shape == (10, 11)
+        assert sum(file[reference].shape[1] for reference in file["labeled"][0]) == 11
         inside = file[pair[0, 2]][()]  # (3, W, H)
     with Image.open(dataset.images / "1_003_1_01.png") as image:
         assert np.array_equal(np.asarray(image), inside.transpose(2, 1, 0))
@@ -546,7 +590,7 @@ def test_incomplete_persons(copy: Callable[[str], Path]) -> None:
     assert "has two images" in message(root, "viper")
     cam_a[1].with_name(f"{cam_a[1].name[:3]}_15.bmp").unlink()
     cam_a[1].unlink()
-    assert "person 001" in message(root, "viper")
+    assert f"person {cam_a[1].name[:3]}" in message(root, "viper")
 
 
 def _change_train(root: Path, change: Callable[[Any], None]) -> Path:

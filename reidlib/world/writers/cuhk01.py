@@ -10,7 +10,7 @@ from reidlib.world.writers.image_worlds import Description, Picture, write_part
 
 __all__ = ["NAME", "VERSION", "bytes_needed", "count", "finish", "plan", "write_part"]
 
-VERSION = 1  # bump when the plan or the file formats change
+VERSION = 2  # bump when the plan or the file formats change
 
 FULL = (971,)
 _NATIVE_PIXELS = 160 * 60
