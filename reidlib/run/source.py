@@ -12,6 +12,7 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
+from reidlib.data.register import FORMATS, format_of
 from reidlib.experiment import Experiment
 
 PACKAGE = "reidlib"
@@ -28,20 +29,23 @@ _APART = (
 def source_of(experiment: Experiment) -> dict[str, str]:
     """For the record of a run: what computes it, and the digest of that."""
     model = type(experiment.model).__module__
-    return {"model": model, "digest": source_digest(experiment.paper, model)}
+    loader = FORMATS[format_of(experiment.dataset)].loader
+    digest = source_digest(experiment.paper, model, loader)
+    return {"model": model, "loader": loader, "digest": digest}
 
 
 def is_todays(paper: str, recorded: object) -> bool:
     """Whether what `source_of` recorded of a run is the source of today."""
-    if not isinstance(recorded, dict) or not {"model", "digest"} <= set(recorded):
+    if not isinstance(recorded, dict) or not {"model", "loader", "digest"} <= set(recorded):
         return False
-    return source_digest(paper, str(recorded["model"])) == recorded["digest"]
+    found = source_digest(paper, str(recorded["model"]), str(recorded["loader"]))
+    return found == recorded["digest"]
 
 
-def source_digest(paper: str, model: str) -> str:
+def source_digest(paper: str, model: str, loader: str) -> str:
     """12 hex digits of the source of all modules that a training rests on: the driver, the paper's
-    package, the model's module, and whatever these import of this package."""
-    return _digest(("reidlib.papers.driver", f"reidlib.papers.{paper}", model))
+    package, the modules of model and dataset, and whatever these import of this package."""
+    return _digest(("reidlib.papers.driver", f"reidlib.papers.{paper}", model, loader))
 
 
 @lru_cache(maxsize=64)
