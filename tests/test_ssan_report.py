@@ -27,7 +27,6 @@ pytest.importorskip("matplotlib")
 nbformat = pytest.importorskip("nbformat")
 pytest.importorskip("papermill")
 
-from reidlib.report import figures  # noqa: E402
 from reidlib.report.html import Banner, write_page  # noqa: E402
 from reidlib.report.notebook import run_notebook  # noqa: E402
 
@@ -277,101 +276,6 @@ def test_margin_table_says_what_was_not_run(margins):
         ["undecided (leans reproduced)", "undecided", "not run"] + ["not run"] * 3
     )
     assert table.loc[0, "adaptive − fixed"] == 50 and pd.isna(table.loc[2, "95 % from"])
-
-
-def figure_of_margins(margins: dict[str, explore.MarginSweep]):
-    return figures.against_reference(
-        ["0.1", "0.15", "0.2"],
-        {name: sweep.fixed for name, sweep in margins.items()},
-        {name: sweep.adaptive for name, sweep in margins.items()},
-        {name: sweep.differences for name, sweep in margins.items()},
-        xlabel="fixed margin",
-        name="adaptive",
-    )
-
-
-def test_figure_7_in_words(margins):
-    alt = re.search(r'alt="([^"]*)"', figure_of_margins(margins).html)[1]
-    assert "CUHK-PEDES: 50.00 at 0.1, 100.00 at 0.15; adaptive 100.00" in alt
-    assert "ICFG-PEDES: not run" in alt
-
-
-def test_bars_cross_the_line_only_where_the_difference_may_be_zero(margins, monkeypatch):
-    kept = []
-    monkeypatch.setattr(figures, "figure", lambda fig, *_: kept.append(fig))
-    figure_of_margins(margins)
-    axis = kept[0].axes[0]
-    (bars,) = axis.containers[0].lines[2]
-    (_, low), (_, high) = bars.get_segments()[0]
-    difference = margins["CUHK-PEDES"].differences[0]
-    assert low == pytest.approx(100 - difference.high) and high < 100
-    assert high == pytest.approx(100 - difference.low)
-    assert [line.get_ydata()[0] for line in axis.lines if line.get_linestyle() == "--"] == [100]
-    assert [text.get_text() for text in kept[0].axes[1].texts] == ["not run"]
-
-
-# ------------------------------------------------------------------ figures of words and rows
-
-
-def drawn(monkeypatch, count: int, **kwargs):
-    """The figure of `count` words, word n with weight n / count in all stripes."""
-    kept = []
-    monkeypatch.setattr(
-        figures, "figure", lambda fig, alt, caption: kept.append((fig, alt, caption))
-    )
-    words = [f"w{n}" for n in range(count)]
-    parts = np.repeat(np.arange(count)[:, None] / count, 6, axis=1)
-    image = np.zeros((96, 32, 3), np.uint8)
-    figures.word_parts(image, words, parts, caption="A sentence.", **kwargs)
-    return kept[0]
-
-
-@pytest.mark.parametrize(("count", "lines", "longest"), [(1, 1, 1), (15, 1, 15), (16, 2, 8)])
-def test_long_sentences_go_on_in_lines_of_about_one_length(monkeypatch, count, lines, longest):
-    fig, _, _ = drawn(monkeypatch, count)
-    heat = fig.axes[1::2]
-    assert len(heat) == lines and len(fig.axes) == 2 * lines
-    labels = [[label.get_text() for label in axis.get_xticklabels()] for axis in heat]
-    assert [word for line in labels for word in line] == [f"w{n}" for n in range(count)]
-    assert max(map(len, labels)) == longest
-    # Every word keeps its own weights, and one color scale holds for all lines.
-    shown = np.concatenate([axis.images[0].get_array()[0] for axis in heat])
-    np.testing.assert_allclose(shown, np.arange(count) / count)
-    assert {axis.images[0].get_clim() for axis in heat} == {(0, 1)}
-
-
-def test_a_picture_stands_level_with_its_stripes(monkeypatch):
-    fig, _, _ = drawn(monkeypatch, 4)
-    fig.draw_without_rendering()
-    picture, heat = (axis.get_window_extent() for axis in fig.axes)
-    assert picture.y0 == pytest.approx(heat.y0) and picture.y1 == pytest.approx(heat.y1)
-    ticks = fig.axes[0].get_yticklabels()
-    assert [t.get_text() for t in ticks] == ["1", "2", "3", "4", "5", "6"]
-    assert fig.axes[0].get_yticks()[0] < fig.axes[0].get_yticks()[5]  # down the picture
-    bottom, top = fig.axes[0].get_ylim()
-    assert bottom > top
-
-
-def test_marked_and_unknown_words_can_be_told_without_color(monkeypatch):
-    fig, alt, caption = drawn(monkeypatch, 3, known=[True, False, True], marked=[2])
-    labels = fig.axes[1].get_xticklabels()
-    assert [label.get_text() for label in labels] == ["w0", "[w1]", "w2"]
-    assert [label.get_fontweight() for label in labels] == ["normal", "normal", "bold"]
-    assert len(fig.axes[1].patches) == 1
-    assert "From the top: w2: 0.67, 0.67" in alt and "“w0 w1 w2”" in alt
-    assert caption.endswith("Words in brackets are not in the vocabulary.")
-    assert drawn(monkeypatch, 3)[2] == "A sentence."
-
-
-def test_words_and_weights_have_to_fit():
-    with pytest.raises(ValueError, match="2 words and weights for 3"):
-        figures.word_parts(np.zeros((6, 2, 3), np.uint8), ["a", "b"], np.zeros((3, 6)), caption="c")
-
-
-def test_rows_of_pictures_keep_their_names(monkeypatch):
-    image = np.zeros((8, 4, 3), np.uint8)
-    html = figures.picture_rows({"one": [image] * 3, "two": [image]}, caption="Rows.")
-    assert 'alt="Rows of example images: one (3), two (1)."' in html.html
 
 
 # ------------------------------------------------------------------ the notebook without runs

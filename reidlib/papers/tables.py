@@ -421,14 +421,19 @@ def long_form(filled: FilledTable) -> pd.DataFrame:
     return frame.astype({"paper": float, "measured": float, "std": float, "seeds": int})
 
 
-def write_long_form(filled: FilledTable, folder: Path) -> Path:
-    """Write `<folder>/table_<n>.csv`; the column `paper` keeps the printed text (79.30)."""
+def csv_text(filled: FilledTable) -> str:
+    """The long form as CSV; the column `paper` keeps the printed text (79.30)."""
     frame = long_form(filled)
     frame = frame.assign(paper=[cell.printed for cell in filled])
     for column in ("measured", "std"):
         frame[column] = ["" if pd.isna(v) else f"{v:.6g}" for v in frame[column]]
+    return frame.to_csv(index=False, lineterminator="\n")
+
+
+def write_long_form(filled: FilledTable, folder: Path) -> Path:
+    """Write `csv_text` as `<folder>/table_<n>.csv`."""
     path = folder / f"table_{filled.table.number}.csv"
-    write_atomic(path, frame.to_csv(index=False, lineterminator="\n"))
+    write_atomic(path, csv_text(filled))
     return path
 
 

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from reidlib.errors import DataError, ReidlibError
 from reidlib.files import locked
 from reidlib.papers.driver import get_paper
-from reidlib.report import results as results_of
+from reidlib.report import record
 from reidlib.report.html import Banner, write_page
 from reidlib.report.index import update_summary, write_index
 from reidlib.report.notebook import run_notebook
+from reidlib.report.results import collect, is_synthetic
 from reidlib.run.plan import Planned, plan
 from reidlib.run.pool import python_path, run_missing
 from reidlib.run.runner import git_commit
@@ -65,7 +66,7 @@ def _one_paper(session: Session, paper: str, *, train: bool) -> tuple[bool, str]
     executed = session.folder / f"{paper}.ipynb"
     # Of two commands on one results folder, the second waits here and then writes the same again.
     with locked(session.folder / ".locks" / paper):
-        results_of.forget(session, paper)
+        record.forget(session, paper)
         try:
             run_notebook(
                 project_root() / "notebooks" / get_paper(paper).ABOUT.notebook,
@@ -87,7 +88,13 @@ def _one_paper(session: Session, paper: str, *, train: bool) -> tuple[bool, str]
         failed = "; ".join(errors)
         if executed.exists():
             banner = make_banner(session, planned)
-            problems = write_page(executed, session.folder / f"{paper}.html", banner, failed=failed)
+            problems = write_page(
+                executed,
+                session.folder / f"{paper}.html",
+                banner,
+                opening=record.opening_of(session, paper),
+                failed=failed,
+            )
             for problem in problems:
                 print(f"warning: {paper}.html: {problem}", file=sys.stderr)
     return train and missing > 0, failed
@@ -99,10 +106,10 @@ def _summarize(session: Session, paper: str, seconds: float | None, error: str) 
     seconds: None keeps the time of the training, where a report is only rendered again.
     """
     with locked(session.folder / ".locks" / paper):
-        outcome = results_of.recorded(session, paper)
+        outcome = record.recorded(session, paper)
         if outcome is None:  # the notebook failed before it got there
-            results_of.record(session, results_of.collect(session, paper))
-            outcome = results_of.recorded(session, paper)
+            record.record(session, collect(session, paper))
+            outcome = record.recorded(session, paper)
         header = {
             "profile": session.profile,
             "data": outcome["data"],
@@ -149,7 +156,7 @@ def make_banner(session: Session, planned: Sequence[Planned]) -> Banner:
     processors = sorted({p["processor"] for p in provenances if p.get("processor")})
     if processors:
         more["Processor"] = "; ".join(processors) + ": runs repeat bit for bit on the same kind"
-    synthetic = results_of.is_synthetic(session, [p.experiment for p in planned])
+    synthetic = is_synthetic(session, [p.experiment for p in planned])
     if synthetic and session.data is None:
         more["World"] = f"procedural pedestrians, world seed {session.world_seed}"
     return Banner(

@@ -1,14 +1,11 @@
 """What a paper's runs come to: its tables filled in, its claims judged."""
 
 import contextlib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from reidlib.errors import DataError
 from reidlib.experiment import Experiment
-from reidlib.files import write_json
 from reidlib.papers import driver
 from reidlib.papers.claims import ClaimResult, judge, load_claims
 from reidlib.papers.tables import (
@@ -18,15 +15,11 @@ from reidlib.papers.tables import (
     count_rows,
     fill,
     load_tables,
-    write_long_form,
 )
-from reidlib.report.index import paper_entry
 from reidlib.run.plan import key_of
 from reidlib.run.runner import failure
 from reidlib.run.session import Session
 from reidlib.run.store import RunLike
-
-RESULTS = "results.json"
 
 
 @dataclass(frozen=True)
@@ -98,29 +91,3 @@ def collect(session: Session, paper: str) -> PaperResults:
     synthetic = is_synthetic(session, driver.experiments(paper, session.profile))
     claims = judge(load_claims(paper, published), published, measure, synthetic=synthetic)
     return PaperResults(paper, synthetic, tables, tuple(claims))
-
-
-def record(session: Session, results: PaperResults) -> None:
-    """Write the tables in long form, `<paper>/table_<n>.csv`, and what a summary says of them."""
-    folder = session.folder / results.paper
-    for filled in results.tables.values():
-        write_long_form(filled, folder)
-    entry = paper_entry(
-        "ok",
-        0.0,
-        results.tables.values(),
-        results.claims,
-        title=driver.get_paper(results.paper).ABOUT.title,
-    )
-    data = "synthetic" if results.synthetic else "real"
-    write_json(folder / RESULTS, {"data": data, "entry": entry})
-
-
-def recorded(session: Session, paper: str) -> dict[str, Any] | None:
-    """What `record` wrote; None if it has not since `forget`."""
-    path = session.folder / paper / RESULTS
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-
-
-def forget(session: Session, paper: str) -> None:
-    (session.folder / paper / RESULTS).unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """The steps that every paper's notebook takes, in the same words."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from inspect import getsource
 from typing import Any
 
@@ -16,7 +16,10 @@ from reidlib.papers import driver, tinker
 from reidlib.papers.tables import load_notes
 from reidlib.report import Html, figures
 from reidlib.report.claims import claims_table, notes_list
-from reidlib.report.results import PaperResults, collect, record
+from reidlib.report.record import record
+from reidlib.report.results import PaperResults, collect
+from reidlib.report.settings import settings_table
+from reidlib.report.summary_text import is_judged
 from reidlib.report.tables import data_table, published_table
 from reidlib.run.plan import key_of, plan, plan_experiments
 from reidlib.run.pool import raise_if_failed, run_missing
@@ -41,17 +44,15 @@ def train(session: Session, paper: str, train_missing: bool = True) -> Html:
 def settings(experiment: Experiment, caption: str) -> Html:
     """What an experiment's model and training are set to."""
     training = experiment.training
-    pairs = asdict(experiment.model) | {
-        "image size": training.image_size,
+    more = {
+        "image size": (training.image_size, "height and width in pixels"),
         "batch size": training.batch_size,
         "optimizer": training.optimizer,
         "steps per epoch": training.steps or "one pass over the training split",
         "learning rates": learning_rates(training),
         "starts from": training.pretrained or "random weights",
     }
-    known_from_data = ("ids", "vocabulary")
-    rows = [(name, str(value)) for name, value in pairs.items() if name not in known_from_data]
-    return data_table(pd.DataFrame(rows, columns=["setting", "value"]), caption)
+    return settings_table(experiment.model, caption, more=more, hide=("ids", "vocabulary"))
 
 
 def curve(session: Session, experiment: Experiment, what: str, more: str = "") -> Html:
@@ -84,6 +85,7 @@ class Outcome:
     """What a paper's runs come to, and how it is shown."""
 
     results: PaperResults
+    profile: str
 
     def table(self, number: int) -> Html:
         """A table of the paper beside the measurements."""
@@ -93,18 +95,23 @@ class Outcome:
 
     def forest(self) -> Html:
         """The differences behind the claims with their intervals."""
-        return figures.forest(self.results.claims)
+        return figures.forest(self.results.claims, judged=is_judged(self.profile))
 
     def claims(self) -> Html:
         """The checklist of the paper's claims."""
-        return claims_table(self.results.claims, synthetic=self.results.synthetic)
+        return claims_table(
+            self.results.claims,
+            synthetic=self.results.synthetic,
+            tables={number: filled.table for number, filled in self.results.tables.items()},
+            judged=is_judged(self.profile),
+        )
 
 
 def outcome(session: Session, paper: str) -> Outcome:
     """Collect what is measured, and write the tables as CSV."""
     results = collect(session, paper)
     record(session, results)
-    return Outcome(results)
+    return Outcome(results, session.profile)
 
 
 def notes(paper: str) -> Html:
