@@ -161,6 +161,9 @@ def test_charts_follow_the_theme_of_the_page(name: str) -> None:
         style, *rest = (ElementTree.tostring(e, encoding="unicode") for e in svg)
         assert "prefers-color-scheme:dark" in style and palette.INK.dark in style
         drawn = "".join(rest)
+        for glyphs in svg.iterfind(".//{*}g[@id]"):
+            if glyphs.get("id").startswith("text_"):  # black letters have no color of their own
+                assert "var(--r-" in ElementTree.tostring(glyphs, encoding="unicode")
         assert "var(--r-ink)" in drawn and "var(--r-paper)" in drawn
         fixed = {color.light for color in palette.COLORS} & set(re.findall(r"#[0-9a-f]{6}", drawn))
         assert not fixed

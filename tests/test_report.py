@@ -165,6 +165,13 @@ def test_the_papers_equations_are_understood(latex: str) -> None:
     assert ">&<" not in found  # an alignment mark that was taken for text
 
 
+def test_functions_without_brackets_stand_apart_from_their_argument() -> None:
+    space = '<mspace width="0.17em"/>'
+    assert f"<mi>exp</mi>{space}<mi>cos</mi><mo" in mathml(r"\exp \cos(x)", block=False)
+    assert f"<mi>log</mi>{space}<mi>x</mi>" in mathml(r"\log x", block=False)
+    assert space not in mathml(r"\exp(x) + \cos(y)", block=False)
+
+
 def test_an_equation_that_is_not_understood_is_shown_as_code() -> None:
     found = mathml(r"\left( <b", block=False)
     assert 'class="math-error"' in found and "&lt;b" in found

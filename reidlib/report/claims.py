@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from reidlib.papers.claims import TRAININGS, ClaimResult, Side, expected_by_luck
 from reidlib.papers.tables import Note, PublishedTable
 from reidlib.report import Html, escape
-from reidlib.report.labels import marked, plain, side_label, with_labels
+from reidlib.report.labels import marked, side_label, with_labels
 from reidlib.report.tables import scrolling, signed, td
 from reidlib.report.verdicts import counted, counts, kind_of, label, leaning
 
@@ -102,9 +102,9 @@ def _claim_row(
     if claim.quote:
         text += f' <span class="minor">“{escape(claim.quote)}”</span>'
     if result.reason:
-        text += f'<br><span class="minor">{escape(with_labels(result.reason, tables))}</span>'
+        text += f'<br><span class="minor">{marked(with_labels(result.reason, tables))}</span>'
     elif len(claim.pairs) > 1:
-        weakest = escape(_weakest(result, tables))
+        weakest = marked(_weakest(result, tables))
         text += f'<br><span class="minor">weakest of {len(claim.pairs)}: {weakest}</span>'
     paper, measured = (
         "–" if value is None else signed(value, 2)
@@ -131,7 +131,7 @@ def _weakest(result: ClaimResult, tables: Mapping[int, PublishedTable] | None) -
     def named(side: Side) -> str:
         place = f" (Table {side.table})" if side.table != claim.table else ""
         column = f", {side.column}" if side.column != claim.metric else ""
-        return f"{side_label(side, tables)}{plain(column)}{place}"
+        return f"{side_label(side, tables)}{column}{place}"
 
     if len({higher for higher, _ in claim.pairs}) == 1:
         return f"against {named(result.lower)}"

@@ -234,6 +234,10 @@ def _table_cell(_: Any, text: str, align: str | None = None, head: bool = False)
     return f"  <{tag}{scope}{style}>{text}</{tag}>\n"
 
 
+# A function's name, whose argument has no brackets: "exp cos" must not become one word.
+_FUNCTION = re.compile(r"(<mi>(?:exp|log|ln|cos|sin|tan)</mi>)(?=<m(?!o\b|space))")
+
+
 def mathml(latex: str, *, block: bool) -> str:
     """An equation as MathML; as code, marked, if the converter does not understand it."""
     source = latex.strip()
@@ -241,6 +245,7 @@ def mathml(latex: str, *, block: bool) -> str:
     known = re.sub(r"\\(begin|end)\{(?:aligned|split|gathered)\}", r"\\\1{align*}", source)
     try:
         result = latex_to_mathml(known, display="block" if block else "inline")
+        result = _FUNCTION.sub(r'\1<mspace width="0.17em"/>', result)
     except Exception as error:  # it raises whatever its tables raise
         result = f'<code class="math-error" title="{escape(repr(error))}">{escape(source)}</code>'
     if not block:

@@ -52,7 +52,8 @@ def row_label(table: PublishedTable, slug: str) -> str:
     """A row in the words that are printed in it: "VGG-16: Channel, GS, GN", "k = 6, VGG-16".
 
     What says nothing is left out: a column with one value throughout, and the ticked columns
-    where the others tell the rows apart. Plain text; raises `DataError` for an unknown row.
+    where the others tell the rows apart. For `marked` or `plain`; raises `DataError` for an
+    unknown row.
     """
     row = table.row(slug)
     values = {c: [r.values[c] for r in table.rows] for c in table.settings}
@@ -68,7 +69,7 @@ def row_label(table: PublishedTable, slug: str) -> str:
     if len(alike) > 1 and flags:
         ticked = [c for c in flags if row.values[c] == "1"]
         label = f"{label}: " * bool(label) + (", ".join(ticked) or f"no {' or '.join(flags)}")
-    return plain(label or slug)
+    return label or slug
 
 
 def _value(column: str, text: str, all_values: list[str]) -> str:
@@ -85,7 +86,8 @@ def side_label(side: Side, tables: Mapping[int, PublishedTable] | None) -> str:
 
 
 def with_labels(text: str, tables: Mapping[int, PublishedTable] | None) -> str:
-    """A sentence about runs, in which slugs of rows give way to the rows' printed words."""
+    """A sentence about runs, in which slugs of rows give way to the rows' printed words; for
+    `marked` or `plain`."""
     slugs = {row.slug: table for table in (tables or {}).values() for row in table.rows}
     if not slugs:
         return text

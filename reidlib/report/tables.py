@@ -29,7 +29,8 @@ from reidlib.report.labels import FLAGS, marked
 _INTERVAL = "95 % interval"
 _GAIN = "gain: paper / here"
 _BREAKS = {_GAIN: "gain:<br>paper / here", _INTERVAL: "95 %<br>interval"}
-_WIDE = 14  # more columns of numbers than this stand below each other in one cell per metric
+_WIDE = 14  # what a page has room for, in columns of numbers
+_ROOM = {"flag": 0.5, "text short": 1.5, "text": 3.0}  # what settings take of it
 # What a cell's class means where no style sheet applies.
 _LEFT = ' align="left" style="text-align:left"'
 _CENTER = ' align="center" style="text-align:center"'
@@ -143,7 +144,8 @@ class _Layout:
     def stacked(self) -> bool:
         """Whether the numbers of a metric stand below each other: side by side they would not fit
         a page."""
-        return sum(map(len, map(self.parts, self.metrics))) > _WIDE
+        room = sum(_ROOM[self.kinds[column]] for column in self.settings)
+        return room + sum(len(self.parts(metric)) for metric in self.metrics) > _WIDE
 
 
 class _Footnotes:
@@ -256,7 +258,8 @@ def _row(filled: FilledTable, row: PublishedRow, shown: _Layout, notes: _Footnot
             lines = (
                 f'<span class="{kind}">{text}</span>' if kind else text for kind, text in parts
             )
-            cells.append(td("<br>".join(lines), f"first{cited}"))
+            top = ' valign="top" style="vertical-align:top"'  # lines of a row at one height
+            cells.append(td("<br>".join(lines), f"first{cited}", more=top))
             continue
         for k, (kind, text) in enumerate(parts):
             cells.append(td(text, kind if k else f"first{cited}"))

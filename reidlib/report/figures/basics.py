@@ -16,7 +16,10 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.text import Text
 from PIL import Image
 
 from reidlib.report import Html, escape, palette
@@ -111,6 +114,12 @@ def image_of(fig: Figure, alt: str, content: bytes, kind: str) -> str:
 
 
 def _saved(fig: Figure, kind: str, **kwargs: Any) -> bytes:
+    # What was added to the axes later than they were made still has matplotlib's own colors.
+    for text in fig.findobj(Text):
+        if to_hex(text.get_color()) == "#000000":
+            text.set_color(INK.light)
+    for legend in fig.findobj(Legend):
+        legend.get_frame().set_edgecolor(LINE.light)
     buffer = io.BytesIO()
     with matplotlib.rc_context(_STYLE):
         fig.savefig(buffer, format=kind, bbox_inches="tight", pad_inches=0.08, **kwargs)
@@ -194,17 +203,17 @@ def picture(
     )
 
 
-def pictures(items: Sequence[str], label: str, *, most: int | None = None) -> str:
-    """A row of `picture`s that wraps; `label` says what they are, `most` = how many a line."""
-    style = f' style="max-width:{most * (PICTURE + 8)}px"' if most else ""
-    return (
-        f'<div class="pictures" role="group" aria-label="{escape(label)}"{style}>'
-        f"{''.join(items)}</div>"
-    )
+def pictures(items: Sequence[str], label: str) -> str:
+    """A row of `picture`s that wraps; `label` says what they are."""
+    return _row("pictures", "".join(items), label)
 
 
 def groups(items: Sequence[Sequence[str]], label: str, *, most: int) -> str:
     """The same of groups of `picture`s that stay together; `most` groups a line."""
-    each = [f'<span class="group">{"".join(group)}</span>' for group in items]
-    row = pictures(each, label, most=most * max(map(len, items)))
-    return row.replace('class="pictures"', 'class="pictures groups"', 1)
+    each = "".join(f'<span class="group">{"".join(group)}</span>' for group in items)
+    width = most * (max(map(len, items)) * (PICTURE + 6) + 12)  # gaps as in fragments.css
+    return _row("pictures groups", each, label, f' style="max-width:{width}px"')
+
+
+def _row(kind: str, content: str, label: str, more: str = "") -> str:
+    return f'<div class="{kind}" role="group" aria-label="{escape(label)}"{more}>{content}</div>'
