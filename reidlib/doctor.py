@@ -20,6 +20,7 @@ from reidlib.data.formats import (
     cuhk03,
     cuhk_pedes,
     cuhk_sysu,
+    dukemtmc,
     icfg_pedes,
     market1501,
     rstpreid,
@@ -34,8 +35,8 @@ Finding = dict[str, Any]
 
 # Each module has NAME, FOLDER, load, count and expected_counts.
 FORMATS: tuple[Any, ...] = (
-    cuhk_pedes, icfg_pedes, rstpreid, market1501, *cuhk03.FORMATS, cuhk01, cuhk_sysu,
-    viper,
+    cuhk_pedes, icfg_pedes, rstpreid, market1501, dukemtmc, *cuhk03.FORMATS, cuhk01,
+    cuhk_sysu, viper,
 )  # fmt: skip
 
 _PACKAGES = (

@@ -3,11 +3,21 @@
 import re
 from pathlib import Path
 
-from reidlib.data.formats import cuhk01, cuhk03, cuhk_pedes, cuhk_sysu, icfg_pedes, market1501, rstpreid, viper
+from reidlib.data.formats import (
+    cuhk01,
+    cuhk03,
+    cuhk_pedes,
+    cuhk_sysu,
+    dukemtmc,
+    icfg_pedes,
+    market1501,
+    rstpreid,
+    viper,
+)
 from reidlib.data.dataset import Dataset
 from reidlib.errors import UsageError
 
-_WHOLE = {module.NAME: module for module in (cuhk_pedes, icfg_pedes, rstpreid, market1501)}
+_WHOLE = {module.NAME: module for module in (cuhk_pedes, icfg_pedes, rstpreid, market1501, dukemtmc)}
 _HALVES = {module.NAME: module for module in (cuhk01, viper)}  # split in halves, ten times
 
 NAMES = (

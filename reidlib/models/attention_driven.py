@@ -127,9 +127,7 @@ class Unit(nn.Module):
     Without `shortcut` it is the unit of the attention path.
     """
 
-    def __init__(
-        self, G: int, inputs: int, c: int, stride: int = 1, shortcut: bool = True
-    ) -> None:
+    def __init__(self, G: int, inputs: int, c: int, stride: int = 1, shortcut: bool = True) -> None:
         super().__init__()
         outputs = EXPANSION * c
         self.conv1, self.bn1 = conv(G, inputs, c, 1, stride), nn.BatchNorm2d(G * c)
@@ -169,9 +167,7 @@ class Stream(nn.Module):
         for size, depth, stride in zip(c, units, (1, 2, 2, 1), strict=True):
             first = Unit(G, inputs, size, stride)
             inputs = EXPANSION * size
-            blocks.append(
-                nn.Sequential(first, *(Unit(G, inputs, size) for _ in range(depth - 1)))
-            )
+            blocks.append(nn.Sequential(first, *(Unit(G, inputs, size) for _ in range(depth - 1))))
         self.B = nn.ModuleList(blocks)
         self.FC_reduce = nn.Parameter(torch.empty(G, inputs, E))
         nn.init.normal_(self.FC_reduce, std=inputs**-0.5)

@@ -24,6 +24,7 @@ from reidlib.world.writers import (
     cuhk03,
     cuhk_pedes,
     cuhk_sysu,
+    dukemtmc,
     icfg_pedes,
     market1501,
     rstpreid,
@@ -33,7 +34,9 @@ from reidlib.world.writers import (
 # Each module has FOLDER, VERSION, plan, count, bytes_needed, prepare, write_part and finish.
 WRITERS = {
     writer.NAME: writer
-    for writer in (cuhk_pedes, icfg_pedes, rstpreid, market1501, cuhk03, cuhk01, cuhk_sysu, viper)
+    for writer in (
+        cuhk_pedes, icfg_pedes, rstpreid, market1501, dukemtmc, cuhk03, cuhk01, cuhk_sysu, viper,
+    )
 }
 
 _PART = 64  # images per task: small enough for a smooth progress bar, large against its overhead
