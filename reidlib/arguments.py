@@ -19,6 +19,7 @@ DATASETS = (
     "icfg-pedes",
     "rstpreid",
     "market1501",
+    "dukemtmc-reid",
     "cuhk03",
     "cuhk01",
     "cuhk-sysu",

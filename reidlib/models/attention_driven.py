@@ -359,7 +359,7 @@ class AttentionDriven(nn.Module):
         return of_whole, [m.unflatten(1, (len(PARTS), -1)) for m in of_parts]
 
     def E_l(self, E: Tensor) -> Tensor:
-        """The fused part feature, float (B, 512): Eq 9, or without inter-attention [E_1 ... E_4]."""
+        """The fused part feature, float (B, 512): Eq 9; without inter-attention [E_1 ... E_4]."""
         return (self.inter(E) if self.cfg.fusion == "inter" else E).flatten(1)
 
     def fused(self, features: Features) -> Tensor:

@@ -205,7 +205,9 @@ def to_text(text: EncodedText, device: str | torch.device = "cpu") -> Text:
     arrays = (np.ascontiguousarray(getattr(text, name)) for name in Text._fields)
     on_cpu = Text(*map(torch.from_numpy, arrays))
     device = torch.device(device)
-    return on_cpu._replace(tokens=send(on_cpu.tokens, device), phrases=send(on_cpu.phrases, device))
+    return on_cpu._replace(
+        tokens=send(on_cpu.tokens, device), phrases=send(on_cpu.phrases, device)
+    )
 
 
 def encoded(
