@@ -19,7 +19,7 @@ from reidlib.data.dataset import Dataset
 from reidlib.data.formats import keypoints
 from reidlib.data.formats.keypoints import COCO_JOINTS, Person, from_coco, openpose_json
 from reidlib.errors import DataError
-from reidlib.files import write_atomic
+from reidlib.files import explain_os_errors
 
 WEIGHTS = "keypointrcnn_resnet50_fpn_coco-fc266e95.pth"  # torchvision's COCO_V1
 SHORT_SIDE = 320  # pixels that the shorter side of an image is enlarged to
@@ -57,7 +57,7 @@ def load_estimator(device: str, path: Path | None = None) -> nn.Module:
         model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, AttributeError,
             TypeError) as error:  # fmt: skip
-        first = str(error).splitlines()[0]
+        first = next(iter(str(error).splitlines()), type(error).__name__)
         raise DataError(f"{path}: no weights of torchvision's Keypoint R-CNN: {first}") from error
     return model.to(device).eval()
 
@@ -98,11 +98,21 @@ def estimate(
         with torch.inference_mode():
             detections = estimator(sent)
         for (image, target), detected in zip(batch, detections, strict=True):
-            write_atomic(target, openpose_json(people(detected), tuple(image.shape[:2])))
+            _write(target, openpose_json(people(detected), tuple(image.shape[:2])))
         done += len(batch)
         if progress is not None:
             progress(done, len(todo))
     return done
+
+
+def _write(path: Path, content: str) -> None:
+    """Write a file that is there as a whole or not at all. It is not forced to the disk at once,
+    which takes longer than estimating: what a crash of the machine spoils does not parse."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    with explain_os_errors(path, "writing key points"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(content, encoding="utf-8")
+        unfinished.replace(path)
 
 
 def people(detected: dict[str, Any]) -> list[Person]:

@@ -50,8 +50,8 @@ def test_shapes_of_the_full_network() -> None:
                 block.register_forward_hook(lambda _m, _i, out, to=seen: to.append(out.shape[1:]))
         features = model.encode(torch.empty(2, 3, 384, 192), torch.empty(2, 4, 3, 96, 192))
     assert shapes["whole"] == [(64, 96, 48), (128, 48, 24), (256, 24, 12), (512, 24, 12)]
-    assert shapes["parts"] == [(4 * c, h, w) for c, h, w in
-                               ((32, 48, 48), (64, 24, 24), (128, 12, 12), (256, 12, 12))]  # fmt: skip
+    of_a_part = ((32, 48, 48), (64, 24, 24), (128, 12, 12), (256, 12, 12))
+    assert shapes["parts"] == [(4 * c, h, w) for c, h, w in of_a_part]
     assert (features.E_g.shape, features.E.shape) == ((2, 256), (2, 4, 128))
 
 
@@ -150,8 +150,7 @@ def test_attention_of_zero_weights_is_one_half() -> None:
     assert len(masks) == 6 and all((m == 0.5).all() for m in masks)
     # The last block alone: its output is 1.5 times that of the plain one.
     last = model.intra_whole[:0]
-    for i in (0, 1):
-        last.append(_Nothing())
+    last.extend([_Nothing(), _Nothing()])
     last.append(model.intra_whole[2])
     found, _ = model.backbone.whole(model.backbone.conv1(whole), last)
     expected, _ = plain.backbone.whole(plain.backbone.conv1(whole), None)
@@ -331,7 +330,9 @@ def test_every_variant_trains(name: str) -> None:
     terms = model(*pictures(), torch.arange(3))
     assert set(terms) == ({"intra"} if model.cfg.fusion == "concatenation" else {"intra", "inter"})
     sum(terms.values()).backward()
-    without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    without = [
+        n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()
+    ]
     assert without == []
 
 
@@ -344,7 +345,9 @@ def test_rows_share_the_numbers_they_start_from() -> None:
                 same_shape = one[name].shape == other[name].shape
                 assert not same_shape or torch.equal(one[name], other[name]), (first, second, name)
     assert states["aligned"].keys() == states["baseline"].keys()
-    added = {name.partition(".")[0] for name in states["intra+inter"].keys() - states["inter"].keys()}
+    added = {
+        name.partition(".")[0] for name in states["intra+inter"].keys() - states["inter"].keys()
+    }
     assert added == {"intra_whole", "intra_parts"}
     added = {name.partition(".")[0] for name in states["inter"].keys() - states["aligned"].keys()}
     assert added == {"inter", "predict"}

@@ -1,4 +1,4 @@
-"""Attention driven re-ID's tables, claims and notes as data: what is printed supports every claim."""
+"""Attention driven re-ID's tables, claims and notes as data: what is printed supports claims."""
 
 import pytest
 
