@@ -75,6 +75,20 @@ def test_captions(root: Path) -> None:
         check("captions", replace(market(root), name="none"))
 
 
+def test_keypoints(root: Path) -> None:
+    dataset = market(root)
+    files = extra_files("keypoints", dataset)
+    assert len(files) == sum(len(dataset.splits[s]) for s in ("train", "query", "gallery"))
+    check("keypoints", dataset)
+    assert extras_fingerprint(("keypoints",), dataset) != ""
+    files[0].write_text(files[0].read_text()[:-1])  # cut off
+    with pytest.raises(DataError, match="not valid JSON"):
+        check("keypoints", replace(market(root), name="cut"))
+    files[1].unlink()
+    with pytest.raises(DataError, match="1 of"):
+        extra_files("keypoints", dataset)
+
+
 def test_a_text_dataset_brings_its_captions(root: Path) -> None:
     dataset = pedes(root)
     assert extra_files("captions", dataset) == []
@@ -85,6 +99,7 @@ def test_a_text_dataset_brings_its_captions(root: Path) -> None:
 def test_generated_data_stands_for_its_extras(written: Path) -> None:
     assert extras_fingerprint(("masks",), cuhk_pedes.load(written)) == ""
     assert extras_fingerprint(("captions",), market1501.load(written)) == ""
+    assert extras_fingerprint(("keypoints",), market1501.load(written)) == ""
     assert extras_fingerprint((), cuhk_pedes.load(written)) == ""
 
 

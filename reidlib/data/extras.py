@@ -12,6 +12,7 @@ from pathlib import Path
 from reidlib.data import content
 from reidlib.data.batches.borrowed_captions import find_annotation, join_captions
 from reidlib.data.dataset import Dataset, Hashed
+from reidlib.data.formats import keypoints
 from reidlib.data.formats.mask_files import mask_paths
 from reidlib.errors import UsageError
 
@@ -42,9 +43,22 @@ def _has_captions(dataset: Dataset) -> bool:
     return "captions" in dataset.splits["train"]
 
 
+_POSED = ("train", "query", "gallery")  # splits whose images are taken apart by key points
+
+
+def _keypoints(dataset: Dataset) -> list[Path]:
+    return keypoints.files(dataset, _POSED)
+
+
+def _check_keypoints(dataset: Dataset) -> None:
+    for split in _POSED:
+        keypoints.load(dataset, split)
+
+
 NEEDS: dict[str, Need] = {
     "masks": Need(_masks, _masks),
     "captions": Need(_captions, _check_captions),
+    "keypoints": Need(_keypoints, _check_keypoints),
 }
 
 

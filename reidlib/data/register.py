@@ -70,6 +70,7 @@ FORMATS: dict[str, Format] = {
     "icfg-pedes": _form("ICFG-PEDES", "icfg_pedes", {"icfg-pedes": 1}, "msmt"),
     "rstpreid": _form("RSTPReid", "rstpreid", {"rstpreid": 1}, "msmt"),
     "market1501": _form("Market-1501-v15.09.15", "market1501", {"market1501": 1}, "market"),
+    "dukemtmc-reid": _form("DukeMTMC-reID", "dukemtmc", {"dukemtmc-reid": 1}, "duke"),
     "cuhk03": _form("cuhk03_release", "cuhk03", _CUHK03, "cuhk03", exports=True),
     "cuhk01": _form("CUHK01", "cuhk01", {"cuhk01": 10}, "cuhk01"),
     "cuhk-sysu": _form("CUHK-SYSU", "cuhk_sysu", {"cuhk-sysu": 1}, "sysu", exports=True),

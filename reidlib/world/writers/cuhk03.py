@@ -19,14 +19,18 @@ import numpy as np
 from reidlib.data.formats.checks import SYNTHETIC, read_synthetic
 from reidlib.data.formats.cuhk03 import ALL, CELLS, CONFIG, MAT, NAME, SOURCE, TEST_SETS
 from reidlib.data.formats.exported import save_png
+from reidlib.data.formats.keypoints import FOLDER as KEYPOINTS
+from reidlib.data.formats.keypoints import file_name as keypoint_name
 from reidlib.world.dice import Dice
 from reidlib.world.writers import cuhk_pedes, image_worlds
 from reidlib.world.writers.captioned_worlds import choose
 from reidlib.world.writers.image_worlds import Description, Picture
+from reidlib.world.writers.keypoints import estimate
+from reidlib.world.writers.keypoints import write as write_keypoints
 
 __all__ = ["NAME", "VERSION", "bytes_needed", "count", "finish", "plan", "write_part"]
 
-VERSION = 2  # bump when the plan or the file formats change
+VERSION = 3  # bump when the plan or the file formats change
 
 FULL = (767, 700)  # training and test identities of the new protocol
 KINDS = ("detected", "labeled")
@@ -270,10 +274,13 @@ def write_part(
     entries = []
     for picture in part:
         shot, rendering = image_worlds.draw(seed, picture, size)
-        save_png(folder / _TEMPORARY / "detected" / picture.path, rendering.image)
+        boxes = {"detected": rendering}
         if picture.box == "both":
-            by_hand = image_worlds.render(shot, size, hand_box=True)
-            save_png(folder / _TEMPORARY / "labeled" / picture.path, by_hand.image)
+            boxes["labeled"] = image_worlds.render(shot, size, hand_box=True)
+        for kind, drawn in boxes.items():
+            save_png(folder / _TEMPORARY / kind / picture.path, drawn.image)
+            path = folder / KEYPOINTS / kind / keypoint_name(picture.path)
+            write_keypoints(path, estimate(drawn, shot), drawn.image.shape[:2])
         entries.append(image_worlds.describe(seed, picture, shot, rendering))
     return entries
 

@@ -13,6 +13,9 @@ import cv2
 import numpy as np
 
 from reidlib.data.formats.cuhk_pedes import EXCERPT, SPLITS
+from reidlib.data.formats.keypoints import FOLDER as KEYPOINTS
+from reidlib.data.formats.keypoints import JOINTS
+from reidlib.data.formats.keypoints import file_name as keypoint_name
 from reidlib.data.language.words import tokenize
 from reidlib.errors import DataError, UsageError
 from reidlib.world.dice import Dice
@@ -24,6 +27,8 @@ from reidlib.world.language.captions import cuhk_caption
 from reidlib.world.people.identity import make_identity
 from reidlib.world.writers import cuhk_pedes
 from reidlib.world.writers.captioned_worlds import PlannedImage, at_scale, write_annotation
+from reidlib.world.writers.keypoints import estimate
+from reidlib.world.writers.keypoints import write as write_keypoints
 
 # People of the world who are in no CUHK-PEDES written beside: far above its 13,003.
 OWN_PEOPLE = {
@@ -32,9 +37,10 @@ OWN_PEOPLE = {
     "cuhk01": 3_000_000,
     "viper": 4_000_000,
     "sysu": 5_000_000,
+    "duke": 7_000_000,  # those of MSMT17 are between
 }
 BYTES_PER_PIXEL = {".png": 2.2, ".jpg": 0.7, ".bmp": 3.0}  # from above
-_BYTES_PER_FILE = 5_000  # captions, and the file system's share
+_BYTES_PER_FILE = 9_000  # captions, key points, and the file system's share
 _JPEG_QUALITY = 92
 
 
@@ -180,22 +186,32 @@ def describe(seed: int, picture: Picture, shot: Shot, rendering: Rendering) -> d
 
 
 def write_part(
-    folder: Path, seed: int, size: tuple[int, int] | None, part: Sequence[Picture]
+    folder: Path,
+    seed: int,
+    size: tuple[int, int] | None,
+    part: Sequence[Picture],
+    keypoints: bool = False,
 ) -> list[dict[str, Any]]:
     """Draw and save pictures; return for each its entry in CUHK-PEDES (empty: none).
 
-    `size` is (height, width), None for sizes typical of the source. What is written depends on the
-    arguments only. Raises `OSError`.
+    `size` is (height, width), None for sizes typical of the source. `keypoints`: write what a pose
+    estimator would find, too. What is written depends on the arguments only. Raises `OSError`.
     """
     cv2.setNumThreads(1)
     entries = []
     for picture in part:
+        path = folder / KEYPOINTS / keypoint_name(picture.path)
         if picture.box == "nothing":
-            save(folder / picture.path, _nothing(seed, picture, size))
+            image = _nothing(seed, picture, size)
+            save(folder / picture.path, image)
+            if keypoints:
+                write_keypoints(path, np.zeros((len(JOINTS), 3)), image.shape[:2])
             entries.append({})
             continue
         shot, rendering = draw(seed, picture, size)
         save(folder / picture.path, rendering.image)
+        if keypoints:
+            write_keypoints(path, estimate(rendering, shot), rendering.image.shape[:2])
         entries.append(describe(seed, picture, shot, rendering))
     return entries
 

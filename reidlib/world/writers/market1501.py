@@ -2,10 +2,12 @@
 
 A query is the hand-drawn box of a frame, and is in gt_bbox too; other images there are hand-drawn
 boxes of frames whose detector's box is in the training or the test folder. gt_query/, which
-follows from the file names, is not written.
+follows from the file names, is not written. Key points are
+(`reidlib.world.writers.keypoints`).
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,11 @@ from reidlib.data.formats.market1501 import (
 from reidlib.world.dice import Dice
 from reidlib.world.writers import image_worlds
 from reidlib.world.writers.captioned_worlds import PlannedImage, choose, choose_new
-from reidlib.world.writers.image_worlds import Description, Picture, deal, write_part
+from reidlib.world.writers.image_worlds import Description, Picture, deal
 
 __all__ = ["NAME", "VERSION", "bytes_needed", "count", "finish", "plan", "write_part"]
 
-VERSION = 2  # bump when the plan or the file formats change
+VERSION = 3  # bump when the plan or the file formats change
 
 FULL = (751, 750)  # identities of train and test
 _CAMERAS = 6
@@ -34,6 +36,8 @@ _DESCRIBED = 4  # images of a person in CUHK-PEDES, each by another camera
 _NATIVE_PIXELS = 128 * 64
 # People in bad boxes and places of false alarms, beyond the dataset's own people.
 _STRANGERS, _PLACES = 500_000, 600_000
+
+write_part = partial(image_worlds.write_part, keypoints=True)
 
 
 def plan(

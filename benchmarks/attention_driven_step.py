@@ -1,0 +1,194 @@
+"""Training and encoding speed of Attention Driven re-ID: against five passes and bare convolutions.
+
+    python benchmarks/attention_driven_step.py [--device cpu|cuda] [--batch 32] [--size 384 192]
+        [--width 1.0] [--steps 5]
+
+Step: cut out body and parts, forward, losses, backward and SGD step of the full model. Encoding:
+cut out, forward and the final feature of a batch; the gallery of Market-1501 (15,913 images) is
+that many batches. `five` is the same network with a pass for each of the five branches. `bare` is
+the convolutions alone, forward and, for the step, backward, each on its own random input. The
+three are measured by turns; times are medians. On CUDA all run in bf16 autocast, channels last,
+and features are computed in fp32, as in a run. `share_of_bare` is the full model's images per
+second over the bare convolutions', `over_five` over those of five passes; with `_cpu_time`, of the
+CPU only, by the processor time spent, which other load on the machine disturbs less. The last line
+is JSON.
+"""
+
+import argparse
+import copy
+import json
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from reidlib.data.batches.parts import cut, strips_of
+from reidlib.models.attention_driven import (
+    PARTS,
+    AttentionDriven,
+    AttentionDrivenConfig,
+    Features,
+    Stream,
+    channels,
+    intra_attention,
+)
+
+IDS = 751
+GALLERY = 15_913
+KINDS = ("step", "five step", "bare step", "encode", "five encode", "bare encode")
+
+
+class FivePasses(nn.Module):
+    """The full model with a stream and an attention path of its own for every part."""
+
+    def __init__(self, model: AttentionDriven) -> None:
+        super().__init__()
+        cfg, c = model.cfg, channels(model.cfg)
+        self.model = copy.deepcopy(model)
+        stem = model.backbone.conv1.out_channels
+        self.parts = nn.ModuleList(
+            Stream(1, stem, c["parts"], cfg.units, (1, 2), cfg.E_p) for _ in PARTS
+        )
+        self.intra = nn.ModuleList(intra_attention(cfg, 1, c["parts"]) for _ in PARTS)
+        self.model.backbone.parts = self.model.intra_parts = None
+
+    def encode(self, whole: Tensor, parts: Tensor) -> Features:
+        base = self.model.backbone
+        x = F.relu(base.bn1_whole(base.conv1(whole)), inplace=True)
+        E_g = base.whole(x, self.model.intra_whole)[0][:, 0]
+        E = []
+        for k in range(len(PARTS)):
+            x = F.relu(base.bn1_parts(base.conv1(parts[:, k])), inplace=True)
+            E.append(self.parts[k](x, self.intra[k])[0])
+        return Features(E_g, torch.cat(E, 1))
+
+    def forward(self, whole: Tensor, parts: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        return self.model.loss(self.encode(whole, parts), labels)
+
+
+def convolutions(model: AttentionDriven, whole: Tensor, parts: Tensor) -> list[tuple]:
+    """Every convolution of the model with a random input of the shape that it sees."""
+    found: list[tuple[nn.Conv2d, Tensor]] = []
+
+    def see(conv: nn.Conv2d, inputs: tuple[Tensor, ...]) -> None:
+        found.append((conv, torch.randn_like(inputs[0]).requires_grad_()))
+
+    hooks = [m.register_forward_pre_hook(see) for m in model.modules() if isinstance(m, nn.Conv2d)]
+    with torch.no_grad():
+        model.encode(whole, parts)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def seconds(device: str, work: Callable[[], None]) -> tuple[float, float]:
+    """Wall-clock time and processor time of `work`."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    start, spent = time.perf_counter(), time.process_time()
+    work()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start, time.process_time() - spent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--size", type=int, nargs=2, default=(384, 192), metavar=("H", "W"))
+    parser.add_argument("--width", type=float, default=1.0)
+    parser.add_argument("--steps", type=int, default=5, help="measured turns, after one warm-up")
+    args = parser.parse_args()
+    device, B = args.device, args.batch
+    torch.manual_seed(0)
+    model = AttentionDriven(AttentionDrivenConfig(ids=IDS, width=args.width))
+    five = FivePasses(model)
+    for network in (model, five):
+        network.to(device, memory_format=torch.channels_last)
+    images = torch.randn(B, 3, *args.size, device=device)
+    boxes = strips_of(B).boxes.to(device)
+    labels = torch.randint(IDS, (B,), device=device)
+    bare = convolutions(model, *cut(images, boxes))
+    optimizers = {
+        id(network): torch.optim.SGD(network.parameters(), lr=1e-6, momentum=0.9, fused=True)
+        for network in (model, five)
+    }
+    bf16 = {"device_type": device, "dtype": torch.bfloat16, "enabled": device == "cuda"}
+
+    def step(network: nn.Module) -> None:
+        network.train()
+        whole, parts = cut(images, boxes)
+        with torch.autocast(**bf16):
+            terms = network(whole, parts, labels)
+        torch.stack(list(terms.values())).sum().backward()
+        optimizers[id(network)].step()
+        optimizers[id(network)].zero_grad(set_to_none=True)
+
+    def bare_step() -> None:
+        for conv, x in bare:
+            with torch.autocast(**bf16):
+                y = conv(x)
+            y.backward(torch.ones_like(y))
+            x.grad = conv.weight.grad = None
+
+    @torch.inference_mode()
+    def encode(network: nn.Module) -> None:
+        network.eval()
+        features = network.encode(*cut(images, boxes))
+        getattr(network, "model", network).embeddings(features)
+
+    @torch.inference_mode()
+    def bare_encode() -> None:
+        for conv, x in bare:
+            conv(x)
+
+    works: tuple[Callable[[], None], ...] = (
+        lambda: step(model), lambda: step(five), bare_step,
+        lambda: encode(model), lambda: encode(five), bare_encode,
+    )  # fmt: skip
+    times: dict[str, list[tuple[float, float]]] = {kind: [] for kind in KINDS}
+    for turn in range(args.steps + 1):
+        for kind, work in zip(KINDS, works, strict=True):
+            taken = seconds(device, work)
+            if turn:
+                times[kind].append(taken)
+    median = {kind: statistics.median(wall for wall, _ in t) for kind, t in times.items()}
+    for kind, value in median.items():
+        print(f"{kind:12s}{value * 1e3:10.1f} ms{B / value:12.1f} images/s")
+
+    def ratio(other: str, mine: str, which: int) -> float:
+        turns = zip(times[other], times[mine], strict=True)
+        return round(statistics.median(a[which] / b[which] for a, b in turns), 4)
+
+    result = {
+        "benchmark": "attention_driven_step",
+        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "batch": B,
+        "size": list(args.size),
+        "width": args.width,
+        "steps": args.steps,
+        "median_ms": {kind: round(value * 1e3, 2) for kind, value in median.items()},
+        "images_per_s": {kind: round(B / value, 2) for kind, value in median.items()},
+        "gallery_seconds": round(GALLERY / B * median["encode"], 1),
+        "gallery_images": GALLERY,
+        "peak_gib": (
+            round(torch.cuda.max_memory_allocated() / 2**30, 2) if device == "cuda" else None
+        ),
+    }
+    for name, mine in (("step", "step"), ("encode", "encode")):
+        for limit in ("bare", "five"):
+            key = f"{name}_share_of_bare" if limit == "bare" else f"{name}_over_five"
+            result[key] = ratio(f"{limit} {name}", mine, 0)
+            if device == "cpu":
+                result[f"{key}_cpu_time"] = ratio(f"{limit} {name}", mine, 1)
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
