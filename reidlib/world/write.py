@@ -27,13 +27,24 @@ from reidlib.world.writers import (
     icfg_pedes,
     market1501,
     rstpreid,
+    strangers,
     viper,
 )
 
 # Each module has FOLDER, VERSION, plan, count, bytes_needed, prepare, write_part and finish.
 WRITERS = {
     writer.NAME: writer
-    for writer in (cuhk_pedes, icfg_pedes, rstpreid, market1501, cuhk03, cuhk01, cuhk_sysu, viper)
+    for writer in (
+        cuhk_pedes,
+        icfg_pedes,
+        rstpreid,
+        market1501,
+        cuhk03,
+        cuhk01,
+        cuhk_sysu,
+        viper,
+        strangers,
+    )
 }
 
 _PART = 64  # images per task: small enough for a smooth progress bar, large against its overhead
