@@ -31,4 +31,4 @@ if [ "${1:-}" = test ]; then
     shift
     exec "$python" "$here/scripts/run_tests.py" "$@"
 fi
-exec "$python" -m reidlib.report.write "$@"
+exec "$python" -m reidlib all "$@"

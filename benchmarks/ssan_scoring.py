@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from reidlib.metrics.first_match import first_match_ranks
-from reidlib.models.ssan import Codes, SSANConfig, evaluations, fuse, similarities
+from reidlib.models.parts.codes import fuse
+from reidlib.models.ssan import Codes, SSANConfig, evaluations, similarities
 
 PEOPLE = 1000
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from reidlib.models.parts.lstm import pack_captions
+from reidlib.models.parts.packing import pack
 from reidlib.models.ssan import SSAN, SSANConfig
 
 VOCABULARY = 5000
@@ -76,7 +76,7 @@ def main() -> None:
         model.backbone.to(memory_format=torch.channels_last)
         images = images.contiguous(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-5, fused=True)
-    packed = pack_captions(texts, model.copies)
+    packed = pack(texts, model.copies)
     words = torch.randn(len(packed.tokens), model.cfg.V, device=device)
     bf16 = {"device_type": device, "dtype": torch.bfloat16, "enabled": device == "cuda"}
 

@@ -10,20 +10,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from reidlib.data.register import FORMATS
 from reidlib.profiles import PROFILES
 
 PAPERS = ("imgnet", "ssan", "gla")
-# Those that a writer of the procedural world exists for.
-DATASETS = (
-    "cuhk-pedes",
-    "icfg-pedes",
-    "rstpreid",
-    "market1501",
-    "cuhk03",
-    "cuhk01",
-    "cuhk-sysu",
-    "viper",
-)
+DATASETS = FORMATS.keys()  # what the procedural world is written as
 
 
 def papers(text: str) -> tuple[str, ...]:
@@ -70,7 +61,12 @@ def add_session_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder that holds the real datasets (default: the procedural world)",
     )
     add("--results", type=Path, metavar="DIR", help="where results go (default: results/)")
-    add("--seeds", type=at_least_1, default=1, metavar="N", help="trainings per row (default: 1)")
+    add(
+        "--seeds",
+        type=at_least_1,
+        metavar="N",
+        help="trainings per row (default: the profile's own number)",
+    )
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     add(
         "--jobs",

@@ -1,4 +1,4 @@
-"""`python -m reidlib doctor | synth | run | report`. Needs no Jupyter package but for `report`."""
+"""`python -m reidlib doctor | synth | run | report | keep`; only `report` needs Jupyter."""
 
 import argparse
 import sys
@@ -16,8 +16,6 @@ from reidlib.arguments import (
 from reidlib.errors import ReidlibError
 
 if TYPE_CHECKING:  # importing these takes seconds (torch); --help should not
-    from reidlib.experiment import Experiment
-    from reidlib.run.runner import Planned
     from reidlib.run.session import Session
 
 
@@ -27,6 +25,7 @@ def parser() -> argparse.ArgumentParser:
 
     doctor = commands.add_parser("doctor", help="what was found: datasets, weights, devices")
     doctor.add_argument("--data", type=folder, metavar="DIR", help="default: data/")
+    doctor.add_argument("--results", type=folder, metavar="DIR", help="default: results/")
 
     synth = commands.add_parser("synth", help="write synthetic datasets in the real formats")
     synth.add_argument("--dataset", choices=(*DATASETS, "all"), default="all")
@@ -45,9 +44,31 @@ def parser() -> argparse.ArgumentParser:
     add_session_arguments(run)
     run.add_argument("--dry-run", action="store_true", help="print the runs and their cost only")
     run.add_argument("--key", metavar="KEY", help="only the run with this key (or its beginning)")
+    run.add_argument(
+        "--row", metavar="ROW", help="only the trainings behind this row of the tables"
+    )
+    run.add_argument("--dataset", metavar="NAME", help="with --row: only on this dataset")
+    run.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="with --row: another value of a field of the model or the training; a run of its own",
+    )
 
     report = commands.add_parser("report", help="render reports from finished runs, train nothing")
     add_session_arguments(report)
+
+    keep = commands.add_parser(
+        "keep", help="write finished runs as small files without weights, to travel or to commit"
+    )
+    add_session_arguments(keep)
+    keep.add_argument(
+        "--out", type=Path, metavar="DIR", help="default: results/reference/<profile>/runs"
+    )
+
+    everything = commands.add_parser("all", help="what ./run_all.sh does: train and report")
+    add_session_arguments(everything)
     return main
 
 
@@ -68,11 +89,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from reidlib.doctor import examine, format_findings
+    from reidlib.doctor import examine, format_findings, is_fine
     from reidlib.run.session import project_root
 
-    print(format_findings(examine(arguments.data or project_root() / "data")))
-    return 0
+    root = project_root()
+    findings = examine(arguments.data or root / "data", arguments.results or root / "results")
+    print(format_findings(findings))
+    return 0 if is_fine(findings) else 1
 
 
 def _synth(arguments: argparse.Namespace) -> int:
@@ -94,92 +117,76 @@ def _synth(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from reidlib.run.runner import find, plan, run_missing
+    from reidlib.papers import driver, tinker
+    from reidlib.run.plan import describe, find, plan, plan_experiments
+    from reidlib.run.pool import run_missing
 
     session = session_of(arguments)
-    if arguments.key:
-        planned = [find(session, arguments.papers, arguments.key)]
+    if arguments.row is not None:
+        settings = tinker.parse_settings(arguments.set)
+        experiments = [
+            driver.with_seed(tinker.with_settings(experiment, settings), seed)
+            for paper in arguments.papers
+            for experiment in tinker.trainings_of(
+                paper, session.profile, arguments.row, arguments.dataset
+            )
+            for seed in range(session.seeds)
+        ]
+        planned = plan_experiments(session, experiments, progress=True)
     else:
         planned = plan(session, arguments.papers, progress=True)
+    if arguments.key is not None:
+        chosen = find(planned, arguments.key)
+        planned = [p for p in planned if p.key in (chosen.key, chosen.start)]
     if arguments.dry_run:
         print(describe(session, planned))
         return 0
     failures = run_missing(session, planned)
-    finished = sum(session.store.load(p.key) is not None for p in planned)
-    print(f"{finished} of {len(planned)} runs are finished in {session.folder}")
+    finished = [run for p in planned if (run := session.store.load(p.key)) is not None]
+    if arguments.row is not None:
+        for run in finished:
+            print(f"{run.key} {run.experiment['name']}: {run.metrics['headline']}")
+    print(f"{len(finished)} of {len(planned)} runs are finished in {session.folder}")
     for key, why in failures.items():
         print(f"error: run {key} failed: {why}", file=sys.stderr)
-    return 0 if finished == len(planned) else 1
+    return 0 if len(finished) == len(planned) else 1
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from reidlib.report.write import write_reports
+    from reidlib.report.publish import publish
 
-    return write_reports(session_of(arguments), arguments.papers, train=False)
+    return publish(session_of(arguments), arguments.papers, train=False)
 
 
-_COMMANDS = {"doctor": _doctor, "synth": _synth, "run": _run, "report": _report}
+def _all(arguments: argparse.Namespace) -> int:
+    from reidlib.report.publish import publish
+
+    return publish(session_of(arguments), arguments.papers)
+
+
+def _keep(arguments: argparse.Namespace) -> int:
+    from reidlib.run.keep import keep
+
+    session = session_of(arguments)
+    out = arguments.out or session.store.references
+    for path in keep(session, arguments.papers, out):
+        print(f"{path.stat().st_size:9,} bytes  {path}")
+    return 0
+
+
+_COMMANDS = {
+    "doctor": _doctor,
+    "synth": _synth,
+    "run": _run,
+    "report": _report,
+    "keep": _keep,
+    "all": _all,
+}
 
 
 def session_of(arguments: argparse.Namespace) -> "Session":
     """The session that the parsed arguments describe."""
     from reidlib.run.session import Session
 
-    return Session.create(
-        profile=arguments.profile,
-        results=arguments.results,
-        data=arguments.data,
-        seeds=arguments.seeds,
-        device=arguments.device,
-        jobs=arguments.jobs,
-        world_seed=arguments.world_seed,
-    )
-
-
-def describe(session: "Session", planned: "Sequence[Planned]") -> str:
-    """The runs of a plan as text: key, whether it is done, its cost, its name."""
-    from reidlib.papers import get_paper
-
-    lines = [f"{'key':16}  {'status':8} {'epochs':>6} {'GMAC/image':>10} {'minutes':>8}  run"]
-    done = 0.0
-    rates = []  # multiply-adds per second of finished runs
-    rows = []
-    for p in planned:
-        run = session.store.load(p.key)
-        gmac = get_paper(p.paper).cost(p.experiment) / 1e9
-        images = 0
-        if not p.problem:
-            images = p.experiment.training.epochs * _images_per_epoch(session, p.experiment)
-        if run is not None:
-            done += 1
-            rates.append(run.metrics["seconds"] / (gmac * images))
-        rows.append((p, run, gmac, images))
-    rate = sum(rates) / len(rates) if rates else None
-    left = 0.0
-    for p, run, gmac, images in rows:
-        minutes = "?" if rate is None else f"{gmac * images * rate / 60:.1f}"
-        if run is not None:
-            minutes = f"{run.metrics['seconds'] / 60:.1f}"
-        elif rate is not None:
-            left += gmac * images * rate / 60
-        status = "done" if run else "no data" if p.problem else "missing"
-        lines.append(
-            f"{p.key:16}  {status:8} {p.experiment.training.epochs:6} {gmac:10.4f} {minutes:>8}  "
-            f"{p.paper}: {p.experiment.name}"
-        )
-    lines.append(
-        f"{len(rows)} runs, {done:.0f} done"
-        + (f", about {left:.0f} minutes of computing left" if rate else "")
-        + ("; minutes are known once one run has finished here" if rate is None else "")
-    )
-    return "\n".join(lines)
-
-
-def _images_per_epoch(session: "Session", experiment: "Experiment") -> int:
-    dataset = session.dataset(experiment.dataset)
-    frame = dataset.splits["train"]
-    pairs = int(frame["captions"].map(len).sum()) if "captions" in frame else len(frame)
-    steps = pairs // experiment.training.batch_size
-    if experiment.training.max_steps is not None:
-        steps = min(steps, experiment.training.max_steps)
-    return steps * experiment.training.batch_size
+    names = ("profile", "results", "data", "seeds", "device", "jobs", "world_seed")
+    return Session.create(**{name: getattr(arguments, name) for name in names})

@@ -3,108 +3,164 @@
 `examine` returns findings as plain rows; `format_findings` makes a text of them. A finding is a
 dict with `topic`, `name`, `state` ("ok", "missing" or "wrong") and `detail` (one or more lines);
 datasets also have `path`, `synthetic` (bool) and `counts`, a row of found and expected numbers per
-split.
+split. Nothing is written: pictures that other files hold are counted, not written out.
 """
 
 import hashlib
+import os
 import platform
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from reidlib.data.formats import (
-    cuhk01,
-    cuhk03,
-    cuhk_pedes,
-    cuhk_sysu,
-    icfg_pedes,
-    market1501,
-    rstpreid,
-    viper,
-)
-from reidlib.data.formats.checks import counts_table
+from reidlib.data.dataset import Dataset
+from reidlib.data.formats import checks
+from reidlib.data.formats.checks import SYNTHETIC, counts_table
+from reidlib.data.formats.decoding import ends_early
 from reidlib.data.language.tagger import load_tagger
+from reidlib.data.register import FORMATS, Format, loader_of
 from reidlib.errors import DataError
 from reidlib.models.parts.backbones import IMAGENET_FILES, imagenet_path
+from reidlib.run.source import is_todays
+from reidlib.run.store import Store
 
 Finding = dict[str, Any]
-
-# Each module has NAME, FOLDER, load, count and expected_counts.
-FORMATS: tuple[Any, ...] = (
-    cuhk_pedes, icfg_pedes, rstpreid, market1501, *cuhk03.FORMATS, cuhk01, cuhk_sysu,
-    viper,
-)  # fmt: skip
 
 _PACKAGES = (
     "torch", "torchvision", "numpy", "pandas", "pillow", "opencv-python-headless", "nltk", "scipy",
     "h5py",
 )  # fmt: skip
+_PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 
 
-def examine(data_root: Path) -> list[Finding]:
-    """All findings for a data folder and this machine. Reads annotations and weight files whole."""
+def examine(data_root: Path, results: Path | None = None) -> list[Finding]:
+    """All findings for a data folder, a results folder and this machine; writes nothing.
+
+    Reads annotations and weight files whole.
+    """
     data_root = Path(data_root)
     return [
         *versions(),
         *devices(),
         *datasets(data_root),
         *weights(),
+        *([] if results is None else runs(Path(results))),
         tagger(),
         disk(data_root),
     ]
 
 
-def datasets(data_root: Path) -> list[Finding]:
-    """Every known dataset in `data_root`, and those rendered below its folder synthetic/."""
+def is_fine(findings: list[Finding]) -> bool:
+    """Whether nothing was found that is wrong; what is missing may not be needed."""
+    return all(finding["state"] != "wrong" for finding in findings)
+
+
+def runs(results: Path) -> list[Finding]:
+    """Finished runs per profile: how many, and how many of them other source than today's made."""
     rows = []
-    for form in FORMATS:
-        if (data_root / form.FOLDER).exists():
-            rows.append(_dataset(form, data_root))
-        else:
-            rows.append(
-                {
-                    "topic": "dataset",
-                    "name": form.NAME,
-                    "state": "missing",
-                    "detail": f"no folder {form.FOLDER} in {data_root}; data/README.md says where "
-                    "to get it and how to place it",
-                    "path": str(data_root / form.FOLDER),
-                    "synthetic": False,
-                    "counts": [],
-                }
-            )
-        for root in sorted((data_root / "synthetic").glob("*/*/")):
-            if (root / form.FOLDER).exists():
-                rows.append(_dataset(form, root))
+    for folder in sorted(results.glob("*/runs")):
+        store = Store(folder.parent)
+        finished = [run for path in folder.glob("*/") if (run := store.load_trained(path.name))]
+        unfinished = sum(
+            path.name not in {run.key for run in finished} for path in folder.glob("*/")
+        )
+        stale = sum(
+            not is_todays(str(run.experiment.get("paper")), run.provenance.get("source"))
+            for run in finished
+        )
+        detail = f"{len(finished)} finished runs in {folder}"
+        if stale:
+            detail += f"; {stale} of them were computed by other source than today's"
+        if unfinished:
+            detail += f"; {unfinished} folders are not of finished runs, or damaged"
+        rows.append({"topic": "runs", "name": folder.parent.name, "state": "ok", "detail": detail})
     return rows
 
 
-def _dataset(form: Any, root: Path) -> Finding:
-    folder = root / form.FOLDER
+def datasets(data_root: Path) -> list[Finding]:
+    """Every known dataset in `data_root`, and those rendered below its folder synthetic/."""
+    rows = []
+    generated = sorted((data_root / "synthetic").glob("*/*/"))
+    for key, form in FORMATS.items():
+        for name in loader_of(key).PUBLISHED:
+            if os.path.lexists(data_root / form.folder):
+                rows.append(_dataset(name, form, data_root))
+            else:
+                rows.append(
+                    {
+                        "topic": "dataset",
+                        "name": name,
+                        "state": "missing",
+                        "detail": f"no folder {form.folder} in {data_root}; data/README.md says "
+                        "where to get it and how to place it",
+                        "path": str(data_root / form.folder),
+                        "synthetic": False,
+                        "counts": [],
+                    }
+                )
+            rows += [
+                _dataset(name, form, root)
+                for root in generated
+                if os.path.lexists(root / form.folder)
+            ]
+    return rows
+
+
+def _dataset(name: str, form: Format, root: Path) -> Finding:
+    """A dataset that is there. Whatever is wrong with it is a finding, and ends nothing."""
+    folder = root / form.folder
     row: Finding = {
         "topic": "dataset",
-        "name": form.NAME,
+        "name": name,
         "state": "ok",
         "path": str(folder),
-        "synthetic": (folder / "SYNTHETIC.json").exists(),
+        "synthetic": os.path.lexists(folder / SYNTHETIC),
         "counts": [],
     }
-    try:
-        dataset = form.load(root)
-    except DataError as error:
-        return {**row, "state": "wrong", "detail": str(error)}
-    found, expected = form.count(dataset.splits), form.expected_counts(dataset.synthetic)
-    row["counts"] = [
-        {"split": split, "unit": unit, "found": number, "expected": vars(expected[split])[unit]}
-        for split, counts in found.items()
-        for unit, number in vars(counts).items()
-    ]
     kind = "synthetic" if row["synthetic"] else "real data"
-    lines = [f"{kind} in {folder}", counts_table(found, expected), *dataset.notes]
+    lines = [f"{kind} in {folder}"]
+    try:
+        loader = loader_of(name)
+        arguments = {"name": name} if len(form.datasets) > 1 else {}
+        dataset = loader.load(root, **arguments, **({"export": False} if form.exports else {}))
+        expected = checks.expected_counts(loader.PUBLISHED[name], dataset.synthetic, folder, name)
+        counted = loader.count(dataset.splits)
+        found = {split: counted[split] for split in expected}
+        row["counts"] = [
+            {"split": split, "unit": unit, "found": number, "expected": vars(expected[split])[unit]}
+            for split, counts in found.items()
+            for unit, number in vars(counts).items()
+        ]
+        lines += [counts_table(found, expected), *dataset.notes]
+        if problem := _damage(dataset):
+            row["state"] = "wrong"
+            lines.append(problem)
+    except DataError as error:
+        row["state"], lines = "wrong", [str(error)]
+    except Exception as error:  # another dataset's findings must not be lost for it
+        row["state"], lines = "wrong", [f"{folder}: {type(error).__name__}: {error}"]
     return {**row, "detail": "\n".join(lines)}
+
+
+def _damage(dataset: Dataset) -> str:
+    """What is wrong with the files of a dataset whose annotation is in order, "" if nothing is."""
+    if dataset.synthetic is not None:
+        _ = dataset.fingerprint  # raises if it is not what was written
+    names = [name for name in dataset.files if name.lower().endswith(_PICTURES)]
+    with ThreadPoolExecutor(8) as pool:
+        early = list(pool.map(lambda name: ends_early(dataset.root / name), names))
+    damaged = [name for name, is_early in zip(names, early, strict=True) if is_early]
+    if not damaged:
+        return ""
+    return (
+        f"{len(damaged):,} of {len(names):,} image files end too early, if only by their end "
+        "marker: training would stop at them; copy them again:\n"
+        + checks.first_of(damaged, len(damaged))
+    )
 
 
 def weights() -> list[Finding]:
@@ -194,7 +250,9 @@ def format_findings(findings: list[Finding]) -> str:
         if finding["topic"] != topic:
             topic = finding["topic"]
             lines += ["", topic] if lines else [topic]
-        first, *rest = finding["detail"].splitlines()
+        # Names on disk may hold bytes that are no text.
+        detail = finding["detail"].encode("utf-8", "backslashreplace").decode()
+        first, *rest = detail.splitlines() or [""]
         lines.append(f"  {finding['state']:<7}  {finding['name']:<{width}}  {first}")
         lines += [f"  {'':<7}  {'':<{width}}  {line}".rstrip() for line in rest]
     return "\n".join(lines)

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any
+
+PRETRAINED = ("", "imagenet", "imagefolder", "strangers")
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,15 @@ class Training:
     backbone_lr_factor: float = 1.0
     flip: bool = True  # horizontal flip with probability 1/2
     crop_pad: int = 0  # pixels of zero padding for a random crop
-    pretrained: bool = False  # ImageNet weights
-    max_steps: int | None = None  # optimizer steps per epoch at most (smoke tests)
+    # Where the backbone starts: "" random, "imagenet" torchvision's weights, "imagefolder" and
+    # "strangers" a pretraining of our own, which the experiment then names as its `start`.
+    pretrained: str = ""
+    steps: int | None = None  # optimizer steps of an epoch; None: one pass over the training split
+    # What makes short trainings steadier; off in the papers' own settings.
+    warmup_steps: int = 0  # first steps, over which learning rates rise linearly
+    decay: str = "none"  # of learning rates, per step, to 0: "none" | "linear" | "cosine"
+    ema: float = 0.0  # share of the old in the running average of the weights; 0 = no average
+    ema_epochs: int = 0  # last epochs, over which weights are averaged; the average is evaluated
 
     @property
     def epochs(self) -> int:
@@ -42,25 +51,69 @@ class Experiment:
     `dataset` carries the protocol in its name ("cuhk-pedes", "cuhk03-classic-labeled").
     `model` is the paper's own frozen config dataclass. `recipe` is raised by hand whenever the
     code changes in a way that changes results, so that older runs are not taken for new ones.
+    `needs` names what is read beside the dataset itself (`reidlib.data.extras`). `start` is the
+    training whose weights this one starts from: a pretraining, or an earlier phase of a method.
     """
 
     paper: str
-    name: str  # for people; not part of the key
+    name: str = field(compare=False)  # for people; not part of the key
     dataset: str
     model: Any
     training: Training
     seed: int
     recipe: int
+    needs: tuple[str, ...] = ()
+    start: "Experiment | None" = None
 
     def settings(self) -> dict[str, Any]:
-        """The experiment as JSON-ready data, without its name."""
-        values = asdict(self)
-        del values["name"]
+        """The experiment as JSON-ready data, without its name and what it starts from."""
+        values = asdict(replace(self, start=None))
+        for hidden in ("name", "start"):
+            del values[hidden]
         return {**values, "model": {"class": type(self.model).__name__, **values["model"]}}
 
-    def key(self, fingerprint: str) -> str:
-        """16 hex digits; `fingerprint` is that of the data it is trained on."""
-        return hash_json({"experiment": self.settings(), "data": fingerprint})
+    def key(self, fingerprint: str, start: str = "") -> str:
+        """16 hex digits that stand for all that decides what the training comes to.
+
+        Only settings that differ from their defaults are hashed: a new switch whose default is the
+        old behavior leaves the keys of finished runs as they are.
+
+        Args:
+            fingerprint: of the data that it is trained and tested on.
+            start: key of the training that it starts from; "" if it starts from none.
+        """
+        settings = changed(replace(self, start=None))
+        for hidden in ("name", "needs"):  # what is needed is part of the fingerprint
+            settings.pop(hidden, None)
+        settings["model"] = {"class": type(self.model).__name__, **settings["model"]}
+        content = {"experiment": settings, "data": fingerprint}
+        return hash_json(content | ({"start": start} if start else {}))
+
+
+def changed(value: Any) -> Any:
+    """JSON-ready data of a value, of dataclasses only the fields that differ from their defaults.
+
+    Example:
+        >>> changed(Training((Stage("all", (0.1,)),), 32, (64, 32), flip=False))["flip"]
+        False
+        >>> "crop_pad" in changed(Training((Stage("all", (0.1,)),), 32, (64, 32)))
+        False
+    """
+    if is_dataclass(value):
+        return {
+            f.name: changed(getattr(value, f.name))
+            for f in fields(value)
+            if getattr(value, f.name) != _default(f) or _default(f) is MISSING
+        }
+    if isinstance(value, (tuple, list)):
+        return [changed(entry) for entry in value]
+    if isinstance(value, dict):
+        return {name: changed(entry) for name, entry in value.items()}
+    return value
+
+
+def _default(f: Any) -> Any:
+    return f.default if f.default_factory is MISSING else f.default_factory()
 
 
 def hash_json(value: Any, digits: int = 16) -> str:

@@ -2,21 +2,38 @@
 
 import errno
 import json
+import math
 import os
+import shutil
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from reidlib.errors import StoreError
+import numpy as np
+
+from reidlib.errors import DataError, StoreError
 
 try:  # POSIX; elsewhere the fallback below serves
     import fcntl
 except ImportError:  # pragma: no cover - Windows
     fcntl = None
 
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_NOT_WRITABLE = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.ENOTEMPTY,
+)
 
 
 @contextmanager
@@ -30,11 +47,44 @@ def explain_os_errors(path: Path, doing: str) -> Iterator[None]:
                 f"{path}: no space left while {doing}. Finished runs are untouched; free some "
                 "space and start the same command again, it goes on where it stopped."
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in _NOT_WRITABLE:
             raise StoreError(
                 f"{path}: not writable while {doing}; expected a folder this user may write to."
             ) from error
         raise
+
+
+@contextmanager
+def disk_errors(path: Path, doing: str, needed: int | None = None) -> Iterator[None]:
+    """Turn a full disk, or a folder that cannot be written, into a `DataError` naming `path`.
+
+    `needed` is the number of bytes that what is being done takes in all.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            need = "" if needed is None else f" It takes up to {needed / 2**20:,.0f} MiB in all."
+            raise DataError(
+                f"{path}: no space left on the device while {doing}.{need} What was written so "
+                "far has been removed."
+            ) from error
+        if error.errno in _NOT_WRITABLE:
+            raise DataError(
+                f"{error.filename or path}: cannot be written while {doing} ({error.strerror}); "
+                "expected a folder this user may write to"
+            ) from error
+        raise
+
+
+def check_space(path: Path, needed: int, doing: str) -> None:
+    """Raise `DataError` before starting if the disk of `path` (an existing folder) is too full."""
+    free = shutil.disk_usage(path).free
+    if free < needed:
+        raise DataError(
+            f"{path}: {doing} takes up to {needed / 2**20:,.0f} MiB, and only "
+            f"{free / 2**20:,.0f} MiB are free there"
+        )
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -63,22 +113,50 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
+def read_arrays(path: Path, most: int = 1 << 30) -> dict[str, np.ndarray] | None:
+    """The arrays of an .npz file; None if it is not there, or damaged.
+
+    Sizes are checked before anything is allocated: an array has as many bytes as its shape says,
+    and all together have at most `most`. Nothing pickled is read.
+    """
+    try:
+        arrays = {}
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > most:
+                return None
+            for entry in archive.infolist():
+                with archive.open(entry) as file:
+                    shape, _, dtype = _HEADERS[np.lib.format.read_magic(file)](file)
+                    if math.prod(shape) * dtype.itemsize != entry.file_size - file.tell():
+                        return None
+                    file.seek(0)
+                    arrays[entry.filename.removesuffix(".npy")] = np.lib.format.read_array(file)
+    except Exception:  # which ones are raised depends on where the damage is
+        return None
+    return arrays
+
+
 @contextmanager
-def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
+def locked(path: Path, *, wait: bool = True, shared: bool = False) -> Iterator[bool]:
     """Hold the lock file `path`; yields False (holding nothing) if `wait` is off and it is taken.
 
-    The lock belongs to the process: the operating system drops it when the process ends, however
-    it ends, so a lock file that is left behind blocks nobody.
+    A lock that is `shared` keeps out only those that are not. The lock belongs to the process: the
+    operating system drops it when the process ends, however it ends, so a lock file that is left
+    behind blocks nobody.
     """
     with explain_os_errors(path, "locking it"):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+b")
     with file:
         if fcntl is None:  # pragma: no cover - Windows
+            if shared:
+                yield True  # there is no such lock there
+                return
             yield from _locked_windows(file, wait)
             return
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+            fcntl.flock(file, kind | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             yield False
             return

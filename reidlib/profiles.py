@@ -1,4 +1,4 @@
-"""The four profiles: sizes and budgets. Only the outermost layer knows about them."""
+"""The profiles: sizes and budgets. Only the outermost layer knows about them."""
 
 from dataclasses import dataclass
 
@@ -25,10 +25,11 @@ class Profile:
     rendered; it is empty for the profile on real data."""
 
     name: str
-    says: str
+    description: str
     worlds: dict[str, World]
     threads: int | None  # CPU threads per run; None: shared out among the jobs
     jobs_per_gpu: int = 1
+    seeds: int = 1  # trainings of each row, unless the command says otherwise
 
 
 PROFILES = {

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
+from tiny_runs import session_in, some
 
+from reidlib.run.runner import run_one
 from reidlib.world.write import write
 
 torch.set_num_threads(1)
@@ -23,3 +25,18 @@ def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("world")
     write("cuhk-pedes", root, seed=7, ids=TINY_IDS, size=TINY_SIZE)
     return root
+
+
+@pytest.fixture(scope="module")
+def data(tiny_world: Path) -> Path:
+    return tiny_world
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, data):
+    """A session with two finished runs."""
+    session = session_in(tmp_path_factory.mktemp("results"), data)
+    planned = some(session)
+    for p in planned:
+        run_one(session, p)
+    return session, planned

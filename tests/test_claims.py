@@ -1,41 +1,54 @@
-"""Verdicts on claims: the bootstrap against a naive loop, and cases made by hand."""
+"""Verdicts on claims, what luck gives of them, and the claims of the papers."""
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from scipy import stats
 
 from reidlib.errors import DataError
-from reidlib.papers.bootstrap import paired_difference, query_scores
+from reidlib.papers.bootstrap import Difference
 from reidlib.papers.claims import (
     VERDICTS,
     Claim,
+    ClaimResult,
     Side,
     count_verdicts,
+    expected_by_luck,
     judge,
+    leans,
     load_claims,
     to_summary,
+    verdict,
 )
 from reidlib.papers.tables import Measurement, load_tables
 from reidlib.report.claims import claims_table, notes_list
 
+KEYS = count()
+
 
 class FakeRun:
-    """A run with ranks per evaluation; `stored`: the scores of its queries, by metric."""
+    """A run of its own with ranks per evaluation, four queries a person; `stored`: the scores of
+    its queries, by metric."""
 
     def __init__(
-        self, stored: dict[str, Sequence[float]] | None = None, **ranks: Sequence[int]
+        self,
+        stored: dict[str, Sequence[float]] | None = None,
+        chance: float | None = None,
+        **ranks: Sequence[int],
     ) -> None:
-        self.key = "fake"
+        self.key = f"fake-{next(KEYS)}"
         self._stored = stored or {}
         self._ranks = {name: np.asarray(r) for name, r in ranks.items()}
         self.metrics = {
             "evaluations": {n: {"Top-1": 100 * (r == 1).mean()} for n, r in self._ranks.items()}
         }
+        if chance is not None:
+            self.metrics["chance"] = {name: {"Top-1": chance} for name in self._ranks}
 
     def ranks(self, evaluation: str) -> np.ndarray:
         return self._ranks[evaluation]
@@ -43,12 +56,20 @@ class FakeRun:
     def scores(self, evaluation: str, metric: str) -> np.ndarray | None:
         return np.asarray(self._stored[metric]) if metric in self._stored else None
 
+    def people(self, evaluation: str) -> np.ndarray:
+        return np.arange(len(self._ranks[evaluation])) // 4
+
 
 def hits(share: float, queries: int = 400, seed: int = 0) -> np.ndarray:
     """Ranks, `share` of them 1 and the others 2, in random places."""
     ranks = np.full(queries, 2)
     ranks[: round(share * queries)] = 1
     return np.random.default_rng(seed).permutation(ranks)
+
+
+def trained(share: float, seeds: int = 3, seed: int = 0, **kwargs: Any) -> list[FakeRun]:
+    """Runs that hit `share` of their queries, each others."""
+    return [FakeRun(all=hits(share, seed=100 * seed + n), **kwargs) for n in range(seeds)]
 
 
 def measure_of(
@@ -70,153 +91,10 @@ def tables() -> dict:
 
 def claim(higher: str, *lower: str, table: int = 6) -> Claim:
     pairs = tuple((Side(table, higher, "Top-1"), Side(table, low, "Top-1")) for low in lower)
-    return Claim("c", "4.2.5", table, "says", "", "Top-1", pairs)
+    return Claim("c", "4.2.5", table, "statement", "", "Top-1", pairs)
 
 
 AVG, MAX, FUSED = "vgg-average", "vgg-max", "vgg-fused"
-
-
-# ------------------------------------------------------------------ bootstrap
-
-
-def naive(higher: np.ndarray, lower: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """The same bootstrap as loops over (seeds, queries) arrays, drawing the queries one by one."""
-    rng = np.random.default_rng(seed)
-    seeds, queries = higher.shape
-    means = []
-    for _ in range(resamples):
-        chosen = rng.integers(0, queries, queries)
-        total = 0.0
-        for s in rng.integers(0, seeds, seeds):
-            total += (higher[s][chosen] - lower[s][chosen]).mean()
-        means.append(100 * total / seeds)
-    return np.quantile(means, [0.025, 0.975])
-
-
-@pytest.mark.parametrize("seeds", [1, 3])
-def test_interval_equals_the_naive_bootstrap(seeds: int) -> None:
-    rng = np.random.default_rng(3)
-    easy = rng.random(300)
-    higher = (easy + 0.3 * rng.random((seeds, 300)) > 0.65).astype(float)
-    lower = (easy + 0.3 * rng.random((seeds, 300)) > 0.72).astype(float)
-    expected = np.mean([naive(higher, lower, 1000, seed) for seed in range(3)], axis=0)
-    found = paired_difference(list(higher), list(lower))
-    assert found.value == pytest.approx(100 * (higher - lower).mean())
-    assert (found.seeds, found.queries) == (seeds, 300)
-    np.testing.assert_allclose([found.low, found.high], expected, atol=0.5)
-
-
-def test_interval_of_real_valued_scores() -> None:
-    """Scores need not be hits and misses."""
-    rng = np.random.default_rng(4)
-    higher, lower = rng.random((2, 250))
-    found = paired_difference([higher], [lower], resamples=10_000)
-    expected = naive(higher[None], lower[None], 5000, 1)
-    np.testing.assert_allclose([found.low, found.high], expected, atol=0.5)
-
-
-def test_width_is_that_of_the_normal_approximation() -> None:
-    differences = np.repeat([1.0, 0.0, -1.0], [300, 500, 200])
-    found = paired_difference([differences], 0.0, resamples=4000)
-    error = 100 * differences.std() / np.sqrt(1000)
-    assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.06)
-
-
-@given(st.integers(1, 40), st.integers(1, 3), st.integers(0, 10))
-def test_swapping_sides_mirrors_the_value(queries: int, seeds: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    a, b = (list(rng.integers(0, 2, (seeds, queries)).astype(float)) for _ in range(2))
-    one, two = (paired_difference(x, y, resamples=100) for x, y in ((a, b), (b, a)))
-    assert one.value == pytest.approx(-two.value)
-    assert -100 <= one.low <= one.high <= 100
-
-
-def test_same_runs_differ_by_exactly_zero() -> None:
-    scores = np.random.default_rng(0).integers(0, 2, 3000).astype(float)
-    found = paired_difference([scores, scores[::-1]], [scores, scores[::-1]])
-    assert (found.value, found.low, found.high) == (0.0, 0.0, 0.0)
-
-
-def test_bootstrap_is_deterministic() -> None:
-    rng = np.random.default_rng(0)
-    a, b = rng.integers(0, 2, (2, 500)).astype(float)
-    assert paired_difference([a], [b]) == paired_difference([a], [b])
-    assert paired_difference([a], [b]) != paired_difference([a], [b], seed=1)
-
-
-def test_a_seed_that_disagrees_widens_the_interval() -> None:
-    """Seeds are drawn too: two seeds of opposite sign leave the sign open."""
-    up, down = np.zeros(1000), np.zeros(1000)
-    up[:100], down[:100] = 1.0, -1.0
-    found = paired_difference([up, down], 0.0)
-    assert found.low < -5 and found.high > 5
-
-
-def test_different_queries_cannot_be_paired() -> None:
-    with pytest.raises(DataError, match=r"\[4, 5\]"):
-        paired_difference([np.zeros(4)], [np.zeros(5)])
-    with pytest.raises(DataError, match="2 seeds with 1"):
-        paired_difference([np.zeros(4)] * 2, [np.zeros(4)])
-    with pytest.raises(DataError, match="0 seeds"):
-        paired_difference([], [])
-
-
-@pytest.mark.parametrize(
-    ("metric", "expected"),
-    [
-        ("Top-1", [1, 0, 0, 0]),
-        ("Rank-5", [1, 1, 0, 0]),
-        ("R10", [1, 1, 1, 0]),
-        ("R@5", [1, 1, 0, 0]),
-    ],
-)
-def test_query_scores(metric: str, expected: list[int]) -> None:
-    run = FakeRun(all=[1, 5, 6, 11])
-    assert query_scores(Measurement(run, "all", metric)).tolist() == expected
-
-
-def test_no_query_scores_for_map_without_stored_ones_and_missing_runs() -> None:
-    assert query_scores(Measurement(FakeRun(all=[1]), "all", "mAP")) is None
-    assert query_scores(Measurement(None, "all", "Top-1")) is None
-
-
-def test_stored_scores_come_before_ranks() -> None:
-    run = FakeRun({"mAP": [0.5, np.nan], "Top-1": [0.3, np.nan]}, all=[1, 9])
-    np.testing.assert_equal(query_scores(Measurement(run, "all", "mAP")), [0.5, np.nan])
-    np.testing.assert_equal(query_scores(Measurement(run, "all", "Top-1")), [0.3, np.nan])
-    np.testing.assert_equal(query_scores(Measurement(run, "all", "Top-5")), [1, 0])
-
-
-def test_queries_without_a_match_are_left_out_on_both_sides() -> None:
-    rng = np.random.default_rng(5)
-    higher, lower = rng.random((2, 200))
-    out = np.arange(200) % 10 == 0
-    expected = paired_difference([higher[~out]], [lower[~out]])
-    found = paired_difference([np.where(out, np.nan, higher)], [np.where(out, np.nan, lower)])
-    assert found == expected and found.queries == 180
-    alone = paired_difference([np.where(out, np.nan, higher)], 40.0)
-    assert alone.value == pytest.approx(100 * higher[~out].mean() - 40)
-    with pytest.raises(DataError, match="180 and 200 queries have a correct image"):
-        paired_difference([np.where(out, np.nan, higher)], [lower])
-    with pytest.raises(DataError, match="at least one"):
-        paired_difference([np.full(3, np.nan)], [np.full(3, np.nan)])
-
-
-def test_seeds_on_test_splits_of_different_sizes() -> None:
-    """Each seed's queries are drawn for themselves; every seed has the same weight."""
-    rng = np.random.default_rng(6)
-    sizes = (100, 400)
-    higher, lower = ([rng.random(n) for n in sizes] for _ in range(2))
-    found = paired_difference(higher, lower, resamples=8000)
-    differences = [a - b for a, b in zip(higher, lower, strict=True)]
-    assert found.value == pytest.approx(50 * sum(d.mean() for d in differences))
-    assert (found.seeds, found.queries) == (2, 100)
-    means = []
-    for drawn in rng.integers(0, 2, (8000, 2)):
-        of_seed = [rng.choice(d, len(d)).mean() for d in differences]
-        means.append(np.mean([of_seed[s] for s in drawn]))
-    expected = 100 * np.quantile(means, [0.025, 0.975])
-    np.testing.assert_allclose([found.low, found.high], expected, atol=0.6)
 
 
 # ------------------------------------------------------------------ verdicts
@@ -227,20 +105,71 @@ def test_seeds_on_test_splits_of_different_sizes() -> None:
     [(0.6, 0.4, "reproduced"), (0.4, 0.6, "contradicted"), (0.5, 0.495, "undecided")],
 )
 def test_verdict_of_one_pair(tables: dict, high: float, low: float, expected: str) -> None:
-    runs = {MAX: [FakeRun(all=hits(high))], AVG: [FakeRun(all=hits(low, seed=1))]}
+    runs = {MAX: trained(high), AVG: trained(low, seed=1)}
     (result,) = judge([claim(MAX, AVG)], tables, measure_of(runs), synthetic=True)
-    assert result.verdict == expected
+    assert (result.verdict, result.leans, result.reason) == (expected, "", "")
     assert result.difference == pytest.approx(100 * (high - low))
     assert result.ci_low < result.difference < result.ci_high
     assert result.paper_difference == pytest.approx(53.51 - 53.36)
-    assert (result.queries, result.seeds) == (400, 1)
+    assert (result.queries, result.people, result.seeds) == (400, 100, 3)
+
+
+@pytest.mark.parametrize("seeds", [(1, 1), (2, 2), (2, 5), (5, 2)])
+@pytest.mark.parametrize(
+    ("high", "low", "expected"),
+    [(0.6, 0.4, "reproduced"), (0.4, 0.6, "contradicted"), (0.5, 0.495, "")],
+)
+def test_fewer_than_three_trainings_lean(
+    tables: dict, seeds: tuple[int, int], high: float, low: float, expected: str
+) -> None:
+    runs = {MAX: trained(high, seeds[0]), AVG: trained(low, seeds[1], seed=1)}
+    (result,) = judge([claim(MAX, AVG)], tables, measure_of(runs), synthetic=True)
+    assert (result.verdict, result.leans, result.seeds) == ("undecided", expected, min(seeds))
+    assert result.ci_low is not None and result.by_luck == 0
+
+
+def test_claims_of_several_pairs_lean_as_they_would_be_judged(tables: dict) -> None:
+    def leaning(average: float, maximum: float, seeds: int = 1) -> tuple[str, str]:
+        runs = {
+            FUSED: trained(0.6, 3),
+            AVG: trained(average, seeds, 1),
+            MAX: trained(maximum, 3, 2),
+        }
+        (found,) = judge([claim(FUSED, AVG, MAX)], tables, measure_of(runs), synthetic=True)
+        return found.verdict, found.leans
+
+    assert leaning(0.4, 0.4) == ("undecided", "reproduced")
+    assert leaning(0.8, 0.4) == ("undecided", "contradicted")
+    assert leaning(0.59, 0.4) == ("undecided", "")
+    assert leaning(0.4, 0.59) == ("undecided", "")
+    assert leaning(0.4, 0.8) == ("contradicted", "")  # by the pair with three trainings
+    assert leaning(0.59, 0.4, seeds=3) == ("undecided", "")
+
+
+def test_the_luck_of_training_is_covered(tables: dict) -> None:
+    """The same mean difference, once steady and once not: people alone would decide both."""
+    runs = {AVG: trained(0.4, seed=1)}
+    steady = measure_of(runs | {MAX: trained(0.5)})
+    shaky = measure_of(runs | {MAX: [FakeRun(all=hits(s, seed=9)) for s in (0.35, 0.5, 0.65)]})
+    found = [judge([claim(MAX, AVG)], tables, m, synthetic=True)[0] for m in (steady, shaky)]
+    assert [result.verdict for result in found] == ["reproduced", "undecided"]
+    assert found[0].difference == pytest.approx(found[1].difference)
+
+
+def test_verdicts_follow_the_interval() -> None:
+    def difference(low: float, high: float, seeds: int) -> Difference:
+        return Difference((low + high) / 2, low, high, seeds, 9, 9, low, high)
+
+    for low, high, word in ((1, 2, "reproduced"), (-2, -1, "contradicted"), (-1, 0, "")):
+        assert verdict(difference(low, high, 3)) == (word or "undecided")
+        assert leans(difference(low, high, 3)) == ""
+        assert verdict(difference(low, high, 2)) == "undecided"
+        assert leans(difference(low, high, 2)) == word
 
 
 def test_identical_runs_are_undecided(tables: dict) -> None:
-    run = FakeRun(all=hits(0.5))
-    (result,) = judge(
-        [claim(MAX, AVG)], tables, measure_of({MAX: [run], AVG: [run]}), synthetic=True
-    )
+    runs = trained(0.5)
+    (result,) = judge([claim(MAX, AVG)], tables, measure_of({MAX: runs, AVG: runs}), synthetic=True)
     assert result.verdict == "undecided"
     assert (result.difference, result.ci_low, result.ci_high) == (0, 0, 0)
 
@@ -248,7 +177,7 @@ def test_identical_runs_are_undecided(tables: dict) -> None:
 def test_all_lower_sides_must_be_beaten(tables: dict) -> None:
     def result_of(average: float, maximum: float) -> tuple:
         shares = {FUSED: 0.6, AVG: average, MAX: maximum}
-        runs = {row: [FakeRun(all=hits(s, seed=i))] for i, (row, s) in enumerate(shares.items())}
+        runs = {row: trained(s, seed=i) for i, (row, s) in enumerate(shares.items())}
         (found,) = judge([claim(FUSED, AVG, MAX)], tables, measure_of(runs), synthetic=True)
         return found.verdict, found.lower.row
 
@@ -259,13 +188,98 @@ def test_all_lower_sides_must_be_beaten(tables: dict) -> None:
 
 
 def test_sides_may_be_evaluations_of_one_run(tables: dict) -> None:
-    run = FakeRun(one=hits(0.6), two=hits(0.3, seed=1))
+    runs = [FakeRun(one=hits(0.6, seed=n), two=hits(0.3, seed=9 + n)) for n in range(3)]
 
     def measure(table: int, row: str, column: str) -> list[Measurement]:
-        return [Measurement(run, "one" if row == "vgg-test-all" else "two", column)]
+        return [Measurement(run, "one" if row == "vgg-test-all" else "two", column) for run in runs]
 
     made = claim("vgg-test-all", "vgg-test-gs", table=3)
     assert judge([made], tables, measure, synthetic=True)[0].verdict == "reproduced"
+
+
+# ------------------------------------------------------------------ rows that did not learn
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize(
+    ("high", "low", "row", "share"),
+    [(0.6, 0.05, AVG, "5.0"), (0.05, 0.6, MAX, "5.0"), (0.05, 0.04, AVG, "4.0")],
+)
+def test_a_side_at_chance_leaves_a_claim_undecided(
+    tables: dict, seeds: int, high: float, low: float, row: str, share: str
+) -> None:
+    runs = {MAX: trained(high, seeds, chance=4.5), AVG: trained(low, seeds, seed=1, chance=4.5)}
+    (result,) = judge([claim(MAX, AVG)], tables, measure_of(runs), synthetic=True)
+    assert (result.verdict, result.leans, result.by_luck) == ("undecided", "", 0)
+    assert result.reason == f"not trained: {row} is not above chance ({share} % against 4.5 %)"
+    assert result.difference == pytest.approx(100 * (high - low))
+
+
+def test_sides_above_chance_and_runs_that_do_not_know_it_are_judged(tables: dict) -> None:
+    for chance in (4.5, None):
+        runs = {MAX: trained(0.6, chance=chance), AVG: trained(0.2, seed=1, chance=chance)}
+        (result,) = judge([claim(MAX, AVG)], tables, measure_of(runs), synthetic=True)
+        assert (result.verdict, result.reason) == ("reproduced", "")
+
+
+def test_one_untrained_rival_does_not_hide_a_contradiction(tables: dict) -> None:
+    def result_of(fused: float) -> ClaimResult:
+        runs = {FUSED: trained(fused), AVG: trained(0.04, seed=1, chance=4.5), MAX: trained(0.4)}
+        return judge([claim(FUSED, AVG, MAX)], tables, measure_of(runs), synthetic=True)[0]
+
+    assert result_of(0.2).verdict == "contradicted" and result_of(0.2).reason == ""
+    better = result_of(0.6)
+    assert better.verdict == "undecided" and better.reason.startswith(f"not trained: {AVG} is")
+    assert better.lower.row == AVG
+    assert 0.02 < better.by_luck < 0.03  # it can still be contradicted
+
+
+# ------------------------------------------------------------------ verdicts that luck gives
+
+
+def luck_of(tables: dict, *pairs: tuple[str, str]) -> float:
+    sides = tuple(tuple(Side(6, row, "Top-1") for row in pair) for pair in pairs)
+    made = Claim("c", "4", 6, "", "", "Top-1", sides)
+    runs = {row: trained(0.5) for pair in pairs for row in pair}
+    (result,) = judge([made], tables, measure_of(runs), synthetic=True)
+    assert expected_by_luck([result, result]) == 2 * result.by_luck
+    return result.by_luck
+
+
+def test_luck_decides_one_claim_in_twenty_if_it_has_one_pair(tables: dict) -> None:
+    assert luck_of(tables, (MAX, AVG)) == 0.05
+    # Pairs on sides of their own: contradicted unless no pair is, reproduced if both are.
+    two = luck_of(tables, (MAX, AVG), ("resnet-max", "resnet-average"))
+    assert two == pytest.approx(1 - 0.975**2 + 0.025**2, abs=0.004)
+    # With a side in common, differences are correlated by a half: both more often agree.
+    both = stats.multivariate_normal([0, 0], [[1, 0.5], [0.5, 1]]).cdf([-1.96, -1.96])
+    shared = luck_of(tables, (FUSED, AVG), (FUSED, MAX))
+    assert shared == pytest.approx((0.05 - both) + both, abs=0.004)
+    four = [(FUSED, row) for row in (AVG, MAX, "resnet-max", "resnet-average")]
+    assert 0.05 < luck_of(tables, *four) < 1 - 0.975**4
+    assert expected_by_luck([]) == 0
+
+
+def test_luck_decides_as_often_as_it_says(tables: dict) -> None:
+    """Claims about rows that are equally good, trained anew 400 times."""
+    rng = np.random.default_rng(0)
+    decided, said = 0, 0.0
+    liking = rng.normal(0, 0.8, 100).repeat(4)
+
+    def runs(n: int) -> list[FakeRun]:
+        worth = liking + rng.normal(0, 0.1, (n, 1)) + rng.normal(0, 1, (n, 400))
+        return [FakeRun(all=np.where(w > 0, 1, 2)) for w in worth]
+
+    for _ in range(400):
+        measure = measure_of({row: runs(4) for row in (FUSED, AVG, MAX)})
+        (result,) = judge([claim(FUSED, AVG, MAX)], tables, measure, synthetic=True)
+        decided += result.verdict in ("reproduced", "contradicted")
+        said += result.by_luck
+    assert said == pytest.approx(20, abs=2)
+    assert decided == pytest.approx(said, abs=3 * said**0.5)
+
+
+# ------------------------------------------------------------------ what is not run
 
 
 def test_missing_runs_are_not_run_and_say_why(tables: dict) -> None:
@@ -284,29 +298,44 @@ def test_missing_runs_are_not_run_and_say_why(tables: dict) -> None:
     )
     assert "not finished" in verdict_of({FUSED: [run], AVG: [run], MAX: [None]})[1]
     assert "failed" in verdict_of({FUSED: [run], AVG: [run], MAX: [None]}, [MAX])[1]
-    assert "no seed" in verdict_of({FUSED: [run, None], AVG: [None, run], MAX: [run, run]})[1]
 
 
-def test_seeds_are_paired(tables: dict) -> None:
-    """Only the seed that both sides have counts."""
-    runs = {
-        MAX: [FakeRun(all=hits(0.9)), FakeRun(all=hits(0.6))],
-        AVG: [None, FakeRun(all=hits(0.4, seed=1))],
-    }
-    (result,) = judge([claim(MAX, AVG)], tables, measure_of(runs), synthetic=True)
-    assert result.seeds == 1
-    assert result.difference == pytest.approx(20)
+def test_a_failed_training_is_not_a_contradiction(tables: dict) -> None:
+    runs = {FUSED: trained(0.5), AVG: [None] * 3, MAX: None}
+    for failed in ([], [AVG]):
+        (result,) = judge([claim(FUSED, AVG)], tables, measure_of(runs, failed), synthetic=True)
+        assert (result.verdict, result.failed) == ("not_run", bool(failed))
+        page = claims_table([result], synthetic=True).html
+        word = "failed" if failed else "not_run"
+        assert f'class="text short {word}"' in page and 'contradicted"' not in page
+
+
+def test_seeds_with_their_own_test_split_need_both_sides(tables: dict) -> None:
+    """Only the seed that both sides have counts; on one split all do."""
+
+    def result_of(splits: Sequence[int]) -> ClaimResult:
+        high = [FakeRun(all=hits(s, n)) for s, n in zip((0.9, 0.6), splits, strict=True)]
+        low = [None, FakeRun(all=hits(0.4, splits[1], seed=1))]
+        runs = {MAX: high, AVG: low}
+        return judge([claim(MAX, AVG)], tables, measure_of(runs), synthetic=True)[0]
+
+    own, one = result_of((200, 400)), result_of((400, 400))
+    assert (own.seeds, own.queries) == (1, 400) and own.difference == pytest.approx(20)
+    assert one.difference == pytest.approx(75 - 40)
+    runs = {MAX: [FakeRun(all=hits(0.9, 200)), None], AVG: [None, FakeRun(all=hits(0.9))]}
+    (none,) = judge([claim(MAX, AVG)], tables, measure_of(runs), synthetic=True)
+    assert none.verdict == "not_run" and "no seed is finished for both" in none.reason
 
 
 def test_different_test_splits_are_refused(tables: dict) -> None:
     runs = {MAX: [FakeRun(all=hits(0.5, 100))], AVG: [FakeRun(all=hits(0.5, 200))]}
-    with pytest.raises(DataError, match="different numbers of queries"):
+    with pytest.raises(DataError, match="other numbers of queries"):
         judge([claim(MAX, AVG)], tables, measure_of(runs), synthetic=True)
 
 
 def test_cited_numbers_count_on_real_data_only(tables: dict) -> None:
     made = claim("imgnet-vgg", "mia-vgg", "galm-vgg", table=7)
-    measure = measure_of({"imgnet-vgg": [FakeRun(all=hits(0.9))]})
+    measure = measure_of({"imgnet-vgg": trained(0.9)})
     (result,) = judge([made], tables, measure, synthetic=True)
     assert result.verdict == "not_run" and "cite" in result.reason
     (result,) = judge([made], tables, measure, synthetic=False)
@@ -325,13 +354,13 @@ def test_metrics_without_values_per_query_are_refused(tables: dict) -> None:
 
 def test_map_is_judged_by_stored_scores(tables: dict) -> None:
     rng = np.random.default_rng(7)
-    low = rng.random(300) / 2
-    scores = {AVG: low, MAX: np.minimum(low + 0.2 * rng.random(300), 1)}
+    low = rng.random((3, 300)) / 2
+    scores = {AVG: low, MAX: np.minimum(low + 0.3 * rng.random((3, 300)), 1)}
     runs = {
-        row: FakeRun({"mAP": np.append(values, np.nan)}, all=hits(0.5, 301))
+        row: [FakeRun({"mAP": np.append(v, np.nan)}, all=hits(0.5, 301)) for v in values]
         for row, values in scores.items()
     }
-    measure = lambda t, row, c: [Measurement(runs[row], "all", "mAP")]  # noqa: E731
+    measure = lambda t, row, c: [Measurement(run, "all", "mAP") for run in runs[row]]  # noqa: E731
     (result,) = judge([claim(MAX, AVG)], tables, measure, synthetic=True)
     assert result.verdict == "reproduced" and result.queries == 300
     assert result.difference == pytest.approx(100 * (scores[MAX] - scores[AVG]).mean())
@@ -371,12 +400,16 @@ def test_every_claim_but_those_on_cited_numbers_can_be_measured(tables: dict) ->
     )
     assert {r.claim.id for r in results if r.verdict == "not_run"} == {
         "gn-image-only",
-        "state-of-the-art-vgg",
-        "state-of-the-art-resnet",
+        "gn-image-only-map",
+        *(
+            f"state-of-the-art{metric}-{backbone}"
+            for metric in ("", "-top-5", "-top-10")
+            for backbone in ("vgg", "resnet")
+        ),
     }
     assert count_verdicts(results) == dict.fromkeys(VERDICTS, 0) | {
-        "undecided": len(results) - 3,
-        "not_run": 3,
+        "undecided": len(results) - 8,
+        "not_run": 8,
     }
 
 
@@ -398,6 +431,7 @@ def test_ssan_s_claims_on_its_own_rows_can_be_measured() -> None:
         "ssan-vitaa-cuhk",
         "ssan-tde-vgg",
         "transfer-cmpm-cmpc",
+        "transfer-cmpm-cmpc-rank-5",
         "transfer-man",
         "transfer-source-and-target",
     }
@@ -408,7 +442,7 @@ GOOD = """
 id = "a"
 section = "4"
 table = 6
-says = "x"
+statement = "x"
 higher = "vgg-max"
 lower = [{ table = 5, row = "vgg-k-2" }, "vgg-average"]
 """
@@ -429,7 +463,7 @@ def test_sides_may_name_table_and_column(tmp_path: Path, tables: dict) -> None:
     [
         ('"vgg-max"', '"vgg-min"', "vgg-min"),
         ("table = 5", "table = 9", "no table 9"),
-        ('says = "x"', 'sayz = "x"', "sayz"),
+        ('statement = "x"', 'says = "x"', "says"),
         ('higher = "vgg-max"', "", "higher and lower"),
         ("table = 5,", 'table = 5, column = "Top-3",', "Top-3"),
         ("[[claim]]", GOOD + "[[claim]]", "twice"),
@@ -446,7 +480,7 @@ def test_bad_claims_are_named(
 
 
 def test_summary_rows(tables: dict) -> None:
-    runs = {MAX: [FakeRun(all=hits(0.6))], AVG: [FakeRun(all=hits(0.4, seed=1))]}
+    runs = {MAX: trained(0.6), AVG: trained(0.4, seed=1)}
     made = [claim(MAX, AVG), claim(FUSED, AVG)]
     rows = to_summary(judge(made, tables, measure_of(runs), synthetic=True))
     keys = ["id", "table", "says", "verdict", "difference", "ci_low", "ci_high"]
@@ -455,13 +489,28 @@ def test_summary_rows(tables: dict) -> None:
     assert rows[1]["verdict"] == "not_run" and rows[1]["ci_low"] is None
 
 
-def test_checklist_page(tables: dict) -> None:
-    runs = {MAX: [FakeRun(all=hits(0.6))], AVG: [FakeRun(all=hits(0.4, seed=1))]}
+def page_of(tables: dict, seeds: int) -> str:
+    runs = {MAX: trained(0.6, seeds), AVG: trained(0.4, seeds, seed=1)}
     results = judge([claim(MAX, AVG), claim(FUSED, AVG)], tables, measure_of(runs), synthetic=True)
-    page = claims_table(results, synthetic=True).html
+    return claims_table(results, synthetic=True).html
+
+
+def test_checklist_page(tables: dict) -> None:
+    page = page_of(tables, 3)
     assert "1 reproduced, 0 contradicted, 0 undecided, 1 not run" in page
     assert "+20.00" in page and "+0.15" in page and 'id="claim-c"' in page
     assert "is not part of this profile" in page
+    assert "1 claim could be decided, and 1 was." in page
+    assert "luck alone would decide about 0.1" in page
+    assert "lean" not in page
+
+
+def test_checklist_page_of_single_trainings(tables: dict) -> None:
+    page = page_of(tables, 1)
+    assert "0 reproduced, 0 contradicted, 1 undecided, 1 not run" in page
+    assert "leans reproduced" in page and "--seeds 3" in page
+    assert "luck alone" not in page
+    assert "--seeds 3" not in page_of(tables, 2)
 
 
 def test_notes_page() -> None:

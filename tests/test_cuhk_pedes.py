@@ -6,20 +6,22 @@ import multiprocessing
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from reidlib.data.dataset import captions_frame, labels
+from reidlib.data.batches.images import image_cache
+from reidlib.data.dataset import Dataset, captions_frame, labels
 from reidlib.data.formats.cuhk_pedes import ANNOTATION, EXPECTED, FOLDER, FOLDERS, SPLITS, load
 from reidlib.data.language.words import tokenize
 from reidlib.errors import DataError, UsageError
-from reidlib.world.write import write
+from reidlib.world.write import write, writer_of
 from reidlib.world.writers import cuhk_pedes as writer
 
 SIZE = (32, 16)
@@ -73,11 +75,36 @@ def test_full_plan_has_the_known_oddities(full_plan: list[writer.PlannedImage]) 
     images = Counter(image.pid for image in full_plan)
     single = sorted(pid for pid, number in images.items() if number == 1)
     assert single[:3] == [1369, 4116, 6116] and len(single) == 4 and single[3] > 11_003
-    assert 0 < sum(image.gray for image in full_plan) < 200
     assert {Path(image.path).suffix for image in full_plan} == {".png", ".jpg"}
     assert {image.path.partition("/")[0] for image in full_plan} == set(FOLDERS)
     cuhk01 = [image.path for image in full_plan if image.family == "cuhk01"]
     assert all(len(Path(path).stem) == 7 for path in cuhk01)
+
+
+def test_full_plan_has_the_sources_people(full_plan: list[writer.PlannedImage]) -> None:
+    family_of = {image.pid: image.family for image in full_plan}
+    assert Counter(family_of.values()) == {
+        "cuhk03": 1_467, "market": 1_501, "cuhk01": 971, "viper": 632, "sysu": 8_432,
+    }  # fmt: skip
+
+
+@settings(max_examples=8)
+@given(st.floats(min_value=1e-5, max_value=1.0), st.integers(0, 3))
+@example(1.0, 0)
+def test_nobody_is_missing_from_the_image_dataset(scale: float, seed: int) -> None:
+    """Whom CUHK-PEDES shows as of a source is in that source's dataset, in the same pictures."""
+    scale = scale if scale == 1.0 else scale**4
+    plan = writer.plan(seed, scale=scale)
+    sources = {"cuhk01": "cuhk01", "viper": "viper", "cuhk03": "cuhk03", "market": "market1501"}
+    for family, name in sources.items():
+        there = {
+            picture.description.file_path: (picture.person, picture.number, picture.camid)
+            for picture in writer_of(name).plan(seed, scale=scale)
+            if picture.description
+        }
+        for image in plan:
+            if image.family == family:
+                assert there[image.path] == (image.person, image.number, image.camid)
 
 
 @settings(max_examples=15)
@@ -104,6 +131,19 @@ def check_plan(plan: list[writer.PlannedImage], sizes: dict[str, tuple[int, int]
     )
     assert len({image.path for image in plan}) == len(plan)
     assert all(image.captions >= 2 for image in plan)
+    for split, (ids, _) in sizes.items():
+        rows = [image for image in plan if image.split == split]
+        if ids >= 6:
+            assert {image.family for image in rows} == {
+                "cuhk03",
+                "market",
+                "cuhk01",
+                "viper",
+                "sysu",
+            }
+        market = [image for image in rows if image.family == "market"]
+        if len({image.pid for image in market}) >= 2:
+            assert {image.camid for image in market} == set(range(1, 7))
     by_pid: dict[int, list[writer.PlannedImage]] = {}
     for image in plan:
         by_pid.setdefault(image.pid, []).append(image)
@@ -153,9 +193,8 @@ def test_round_trip(tiny_world: Path) -> None:
     for image in plan:
         with Image.open(dataset.images / image.path) as file:
             assert file.size == (32, 64)
-            assert (file.mode == "L") == image.gray
             modes.add((file.format, file.mode))
-    assert {("PNG", "RGB"), ("JPEG", "RGB")} <= modes and {mode for _, mode in modes} > {"L"}
+    assert modes == {("PNG", "RGB"), ("JPEG", "RGB")}
 
 
 def test_annotation_has_the_release_s_fields(tiny_world: Path) -> None:
@@ -377,15 +416,28 @@ def test_fingerprint_follows_content_not_place(tiny_world: Path, world: Path) ->
     first.touch()
     assert load(world).fingerprint == before
     assert load(world, check_files=False).fingerprint == before
-    first.write_bytes(first.read_bytes() + b"\0")
-    changed = load(world).fingerprint
+
+
+def test_fingerprint_of_real_data_follows_every_byte(world: Path) -> None:
+    def real() -> Dataset:
+        return replace(load(world), synthetic=None)  # as if it had been published
+
+    before = real().fingerprint
+    first = real().image_paths("train")[0]
+    first.touch()
+    assert real().fingerprint == before == replace(load(world), synthetic=None).fingerprint
+    content = first.read_bytes()
+    first.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # of the same size
+    changed = real().fingerprint
     assert changed != before
+    first.write_bytes(content)
+    assert real().fingerprint == before
 
     def rename(entries: list[dict[str, Any]]) -> None:
         entries[0]["captions"][0] += " indeed"
 
     edit(world, rename)
-    assert load(world).fingerprint not in (before, changed)
+    assert real().fingerprint not in (before, changed)
 
 
 def test_missing_folder(tmp_path: Path) -> None:
@@ -538,6 +590,18 @@ def test_missing_and_empty_image_files(world: Path) -> None:
     shutil.rmtree(world / FOLDER / "imgs")
     text = message(world)
     assert str(world / FOLDER / "imgs") in text and "Expected" in text
+
+
+def test_pictures_without_color_are_taken(world: Path, tmp_path: Path) -> None:
+    """The release has none; copies that were saved again may."""
+    paths = load(world).image_paths("train")
+    with Image.open(paths[0]) as image:
+        gray = image.convert("L")
+    gray.save(paths[0])
+    with Image.open(paths[0]) as image:
+        assert image.mode == "L"
+    pixels = image_cache(load(world).image_paths("train"), (64, 32), tmp_path / "cache")[0]
+    assert (pixels == pixels[..., :1]).all() and np.ptp(pixels) > 0
 
 
 def test_image_file_of_zero_bytes(world: Path) -> None:

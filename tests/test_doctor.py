@@ -1,15 +1,21 @@
 """The doctor's findings, and their text."""
 
 import hashlib
+import json
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from reidlib import doctor
+from reidlib.cli import main
+from reidlib.data.formats import market1501
 from reidlib.data.formats.cuhk_pedes import ANNOTATION, FOLDER
 from reidlib.errors import DataError
+from reidlib.world.write import write
 
 
 @pytest.fixture
@@ -52,6 +58,100 @@ def test_broken_dataset_says_what_the_loader_says(tiny_world: Path, tmp_path: Pa
     assert row["state"] == "wrong" and "not valid JSON" in row["detail"]
 
 
+@pytest.fixture(scope="module")
+def eight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with all eight datasets, tiny."""
+    root = tmp_path_factory.mktemp("eight")
+    sizes = {
+        "cuhk-pedes": (4, 1, 2), "icfg-pedes": (3, 2), "rstpreid": (2, 1, 1), "market1501": (3, 3),
+        "cuhk03": (4, 3), "cuhk01": (4,), "cuhk-sysu": (3, 3), "viper": (4,),
+    }  # fmt: skip
+    for name, ids in sizes.items():
+        write(name, root, seed=3, ids=ids, size=(32, 16))
+    return root
+
+
+def state_of(root: Path) -> dict[str, tuple[int, int]]:
+    return {
+        str(path.relative_to(root)): (path.lstat().st_mtime_ns, path.lstat().st_ino)
+        for path in sorted(root.rglob("*"))
+    }
+
+
+def test_nothing_is_written(eight: Path) -> None:
+    """Also not the images of CUHK03 and the crops of CUHK-SYSU."""
+    before = state_of(eight)
+    rows = doctor.datasets(eight)
+    assert len(rows) == 11 and {row["state"] for row in rows} == {"ok"}, rows
+    assert all(c["found"] == c["expected"] for row in rows for c in row["counts"])
+    assert state_of(eight) == before
+    assert doctor.is_fine(rows)
+
+
+def test_eight_damaged_datasets_tell_eight_stories(eight: Path, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(eight, root)
+    pedes, icfg, rstp = root / "CUHK-PEDES", root / "ICFG-PEDES", root / "RSTPReid"
+    (pedes / "reid_raw.json").write_text("[" * 100_000)
+    first = sorted((icfg / "imgs").rglob("*.jpg"))[0]
+    first.write_bytes(first.read_bytes()[:-1] + b"x")
+    entries = json.loads((rstp / "data_captions.json").read_text())
+    entries[0]["img_path"] = "../../secret.jpg"
+    (rstp / "data_captions.json").write_text(json.dumps(entries))
+    shutil.rmtree(root / "Market-1501-v15.09.15" / "query")
+    mat = root / "cuhk03_release" / "cuhk-03.mat"
+    mat.write_bytes(mat.read_bytes()[:1000])
+    (root / "CUHK01" / "SYNTHETIC.json").unlink()
+    (root / "CUHK-SYSU" / "annotation" / "Images.mat").write_bytes(b"MATLAB 5.0 MAT-file, not")
+    shutil.rmtree(root / "VIPeR")
+    (root / "VIPeR").symlink_to(tmp_path / "nowhere")
+    before = state_of(root)
+    rows = doctor.datasets(root)
+    assert {row["state"] for row in rows} == {"wrong"} and len(rows) == 11
+    expected = {
+        "cuhk-pedes": "nested too deeply", "icfg-pedes": f"1 changed.*{first.name}",
+        "rstpreid": "entry 0.*without empty parts", "market1501": "query is not a folder",
+        "cuhk03-np-labeled": "HDF5.*truncated", "cuhk01": r"found / expected.*\*",
+        "cuhk-sysu": r"Images\.mat", "viper": "VIPeR",
+    }  # fmt: skip
+    details = {row["name"]: row["detail"] for row in rows}
+    for name, story in expected.items():
+        assert re.search(story, details[name], re.DOTALL), details[name]
+    assert not doctor.is_fine(rows) and state_of(root) == before
+    assert doctor.format_findings(rows)
+
+
+def test_an_unforeseen_error_does_not_end_it(eight: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("unforeseen \udcff")
+
+    monkeypatch.setattr("reidlib.data.formats.market1501.load", broken)
+    rows = {row["name"]: row for row in doctor.datasets(eight)}
+    assert rows["market1501"]["state"] == "wrong"
+    assert "ZeroDivisionError" in rows["market1501"]["detail"]
+    assert rows["viper"]["state"] == "ok"
+    doctor.format_findings(list(rows.values())).encode()
+
+
+def test_files_without_an_end_are_named_at_once(
+    eight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lacks only JPEG's end marker would stop trainings on real data, one after the other."""
+    root = tmp_path / "data"
+    shutil.copytree(eight / market1501.FOLDER, root / market1501.FOLDER)
+    dataset = market1501.load(root)
+    monkeypatch.setattr(market1501, "load", lambda *_: replace(dataset, synthetic=None))
+    monkeypatch.setattr(market1501, "PUBLISHED", {"market1501": market1501.count(dataset.splits)})
+    (row,) = [row for row in doctor.datasets(root) if row["name"] == "market1501"]
+    assert row["state"] == "ok"
+    cut = [*dataset.image_paths("train")[2:9], *dataset.image_paths("query")[:2]]
+    for path in cut:
+        path.write_bytes(path.read_bytes()[:-2])
+    (row,) = [row for row in doctor.datasets(root) if row["name"] == "market1501"]
+    assert row["state"] == "wrong" and f"9 of {len(dataset.files)} image files" in row["detail"]
+    assert all(path.name in row["detail"] for path in cut)
+
+
 def test_weights_are_compared_with_their_names(
     checkpoints: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,3 +191,29 @@ def test_text_of_everything(tiny_world: Path, checkpoints: Path) -> None:
 
 def test_disk_of_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
     assert str(tmp_path) in doctor.disk(tmp_path / "a" / "b")["detail"]
+
+
+def test_runs_of_other_source_are_counted(finished):
+    session, planned = finished
+    (row,) = doctor.runs(session.results)
+    assert row["name"] == "smoke" and f"{len(planned)} finished runs" in row["detail"]
+    assert "other source" not in row["detail"]
+
+
+def test_runs_of_other_source_are_told(finished, monkeypatch):
+    session, planned = finished
+    monkeypatch.setattr(doctor, "is_todays", lambda paper, recorded: False)
+    (row,) = doctor.runs(session.results)
+    assert f"{len(planned)} of them were computed by other source than today's" in row["detail"]
+
+
+def test_status_of_the_command(
+    tiny_world: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    shutil.copytree(tiny_world, tmp_path / "data")
+    for status, state in ((0, "ok "), (1, "wrong")):
+        with pytest.raises(SystemExit) as ended:
+            main(["doctor", "--data", str(tmp_path / "data")])
+        printed = capsys.readouterr().out
+        assert ended.value.code == status and f"  {state}" in printed, printed
+        (tmp_path / "data" / FOLDER / ANNOTATION).write_text("[")

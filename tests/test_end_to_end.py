@@ -4,16 +4,18 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
 import pandas as pd
 import pytest
 
+from reidlib.arguments import PAPERS
 from reidlib.errors import DataError
-from reidlib.papers import PAPERS, get_paper
+from reidlib.papers.driver import get_paper
 from reidlib.papers.tables import LONG_COLUMNS
-from reidlib.report.write import write_reports
+from reidlib.report.publish import publish
 from reidlib.run.session import Session
 from reidlib.world.write import write
 
@@ -30,7 +32,8 @@ def results(tmp_path_factory):
     command = [
         sys.executable,
         "-m",
-        "reidlib.report.write",
+        "reidlib",
+        "all",
         "--profile",
         "smoke",
         "--results",
@@ -92,7 +95,7 @@ def test_reports_are_whole_and_offline(results, paper):
     folder = results / "smoke"
     index = (folder / "index.html").read_text()
     page = (folder / f"{paper}.html").read_text()
-    assert f'href="{paper}.html"' in index and "What was not reproduced" in index
+    assert f'href="{paper}.html"' in index and 'id="answer"' in index
     for text in (index, page):
         assert "Synthetic data" in text
         assert "http://" not in text.replace("http://www.w3.org", "") and "<script" not in text
@@ -118,20 +121,21 @@ def test_rendering_again_trains_nothing(results):
 
 def test_a_failing_notebook_is_shown_and_loses_no_run(results, tmp_path, monkeypatch):
     module = get_paper("imgnet")
-    source = nbformat.read(ROOT / "notebooks" / module.NOTEBOOK, as_version=4)
+    source = nbformat.read(ROOT / "notebooks" / module.ABOUT.notebook, as_version=4)
     broken = nbformat.v4.new_code_cell("raise RuntimeError('broken on purpose')")
     source.cells.insert(4, broken)
     nbformat.write(source, tmp_path / "broken.ipynb")
-    monkeypatch.setattr(module, "NOTEBOOK", str(tmp_path / "broken.ipynb"))
+    about = replace(module.ABOUT, notebook=str(tmp_path / "broken.ipynb"))
+    monkeypatch.setattr(module, "ABOUT", about)
     session = Session.create("smoke", results=results)
-    assert write_reports(session, ["imgnet"], train=False) == 1
+    assert publish(session, ["imgnet"], train=False) == 1
     index = (results / "smoke" / "index.html").read_text()
     assert "broken on purpose" in index
     summary = json.loads((results / "smoke" / "summary.json").read_text())
     assert summary["papers"]["imgnet"]["status"] == "failed"
     assert summary["papers"]["imgnet"]["tables"]["1"]["measured"] == 30
     monkeypatch.undo()
-    assert write_reports(session, ["imgnet"], train=False) == 0
+    assert publish(session, ["imgnet"], train=False) == 0
     assert "broken on purpose" not in (results / "smoke" / "index.html").read_text()
 
 
@@ -141,13 +145,13 @@ def test_a_paper_without_data_does_not_stop_the_others(tmp_path, monkeypatch):
     session = Session.create("smoke", results=tmp_path / "results", data=tmp_path)
     executed = []
     monkeypatch.setattr(
-        "reidlib.report.write.run_notebook", lambda source, *_, **__: executed.append(source)
+        "reidlib.report.publish.run_notebook", lambda source, *_, **__: executed.append(source)
     )
-    assert write_reports(session, ["imgnet", "gla"], train=False) == 1
-    assert [path.name for path in executed] == [get_paper("gla").NOTEBOOK]
+    assert publish(session, ["imgnet", "gla"], train=False) == 1
+    assert [path.name for path in executed] == [get_paper("gla").ABOUT.notebook]
     summary = json.loads((session.folder / "summary.json").read_text())["papers"]
     assert summary["imgnet"]["status"] == "failed" and summary["gla"]["status"] == "ok"
     index = (session.folder / "index.html").read_text()
     assert "CUHK-PEDES" in index
     with pytest.raises(DataError, match="CUHK-PEDES"):
-        write_reports(session, ["imgnet"], train=False)
+        publish(session, ["imgnet"], train=False)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from examples import differently_started
 from torch import nn
 
 from reidlib.errors import DataError, UsageError
@@ -21,6 +22,7 @@ from reidlib.models.gla import (
     phrase_heat_maps,
     phrase_owner,
     pool_neighbors,
+    reconstruction_by_source,
     sample_pairs,
     text_to_image_scores,
     weighted_squares,
@@ -107,7 +109,7 @@ def test_relevance_without_weights_is_one_half():
     model = small()
     zero(model.w_s)
     psi_bar, theta_g = torch.randn(8, 16), torch.randn(8, 16)
-    assert torch.equal(model.relevance(psi_bar, theta_g), torch.full((8, 8), 0.5))
+    assert torch.equal(model.relevance_logits(psi_bar, theta_g).sigmoid(), torch.full((8, 8), 0.5))
     for labels in (torch.arange(8), torch.arange(4).repeat_interleave(2), torch.zeros(8).long()):
         loss = model.discriminative_loss(psi_bar, theta_g, labels)
         assert loss.item() == pytest.approx(0.693147, abs=1e-6)
@@ -177,7 +179,7 @@ def test_relevance_of_all_pairs():
     model = small()
     for scale, offset in [(1, 0), (3, 20)]:
         psi_bar, theta_g = (torch.randn(n, 16) * scale + offset for n in (7, 5))
-        s = model.relevance(psi_bar, theta_g)
+        s = model.relevance_logits(psi_bar, theta_g).sigmoid()
         assert s.shape == (7, 5)
         for i in range(7):
             for j in range(5):
@@ -214,6 +216,22 @@ def test_discriminative_loss():
                 count += 1
     assert count == 32 + 96
     assert loss.item() == pytest.approx(total / count, abs=1e-5)
+
+
+def test_negative_pairs_are_uniform_over_other_persons():
+    labels = torch.arange(8).repeat_interleave(2)
+    seeded = torch.Generator().manual_seed(3)
+    drawn = sum(sample_pairs(labels, generator=seeded)[1].double() for _ in range(3000)) / 3000
+    other = labels[:, None] != labels
+    # 6 of 14 descriptions; five standard deviations of a mean of 3000.
+    assert (drawn[other] - 6 / 14).abs().max() < 5 * (6 / 14 * 8 / 14 / 3000) ** 0.5
+    assert (drawn[~other] == 0).all()
+
+
+def test_negative_pairs_run_out():
+    positive, negative = sample_pairs(torch.tensor([0, 0, 0, 1]))
+    assert positive.sum(1).tolist() == [3, 3, 3, 1]
+    assert negative.sum(1).tolist() == [1, 1, 1, 3]
 
 
 def naive_ranking(k, positive, negative, alpha):
@@ -368,14 +386,9 @@ def test_weights_of_equation_8():
     assert torch.allclose(4 * ranked[0], ranked[1])
 
 
-def test_methods_start_from_the_same_visual_weights():
-    visual = [
-        {n: p for n, p in small(**METHODS[name]).named_parameters()
-         if n.startswith(("backbone", "conv_Psi", "W_phi", "W_I"))}
-        for name in ("basel.", "proposed")
-    ]  # fmt: skip
-    assert visual[0].keys() == visual[1].keys()
-    assert all(torch.equal(p, visual[1][n]) for n, p in visual[0].items())
+def test_methods_start_alike_in_what_they_share():
+    assert differently_started(*(small(**changes) for changes in METHODS.values())) == set()
+    assert "W_phi.weight" in differently_started(small(), small(seed=1))
 
 
 def test_training_lowers_every_loss_and_repeats_itself():
@@ -435,12 +448,31 @@ def test_other_members(changes):
 # ------------------------------------------------------------------ searching and figures
 
 
+def test_reconstruction_by_source():
+    """The own picture is that of the loss; without attention weights all bins are alike."""
+    model, b = small(pool=1).eval(), batch()
+    owner = phrase_owner(b["phrase_offsets"])
+    phrases = b["phrases"], b["phrase_lengths"]
+    found = reconstruction_by_source(model, b["images"], *phrases, owner)
+    counts = b["phrase_offsets"].diff()
+    expected = (found["own picture"] / counts[owner]).sum() / len(counts)
+    loss = model.reconstruction_loss(
+        model.encode_images(b["images"]).Psi, *phrases, b["phrase_offsets"]
+    )
+    torch.testing.assert_close(expected, loss.detach())
+    moved = reconstruction_by_source(model, b["images"].roll(-1, 0), *phrases, owner)
+    torch.testing.assert_close(found["another picture"], moved["own picture"])
+    zero(model.w_r)
+    found = reconstruction_by_source(model, b["images"], *phrases, owner)
+    torch.testing.assert_close(found["own picture"], found["no attention"])
+
+
 def test_text_to_image_scores():
     model = small()
     psi_bar, theta_g = torch.randn(7, 16), torch.randn(5, 16)
     scores = text_to_image_scores(model, psi_bar, theta_g)
     assert scores.shape == (5, 7)
-    assert torch.equal(scores.T.sigmoid(), model.relevance(psi_bar, theta_g))
+    assert torch.equal(scores.T.sigmoid(), model.relevance_logits(psi_bar, theta_g).sigmoid())
     ranked = small(**METHODS["basel. + rank2"])
     cosines = F.cosine_similarity(theta_g[:, None], psi_bar[None], dim=2)
     assert torch.allclose(text_to_image_scores(ranked, psi_bar, theta_g), cosines, atol=1e-6)
@@ -485,7 +517,7 @@ def test_bad_input():
     for call in (
         lambda: baseline.encode_descriptions(one[None], one),
         lambda: baseline.encode_phrases(one[None], one),
-        lambda: baseline.relevance(torch.ones(1, 16), torch.ones(1, 16)),
+        lambda: baseline.relevance_logits(torch.ones(1, 16), torch.ones(1, 16)).sigmoid(),
         lambda: baseline.attend(torch.ones(1, 16, 2, 2), torch.ones(1, 16), one * 0),
         lambda: baseline.phrase_nll(torch.ones(1, 16), one[None], one),
     ):

@@ -8,22 +8,26 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_runs import reseal
 
 from reidlib.data.batches.borrowed_captions import EXCERPT, join_captions
 from reidlib.data.batches.tuples import batches_of_tuples, prepare, tuples_of
 from reidlib.data.load import load
 from reidlib.errors import DataError
 from reidlib.explore import gla as explore
+from reidlib.metrics.first_match import NO_MATCH
 from reidlib.metrics.measures import Ranking, SingleShot
 from reidlib.metrics.ranking import rank_features
 from reidlib.models.gla import METHODS
-from reidlib.papers import gla
+from reidlib.papers import driver, gla
 from reidlib.papers.bootstrap import query_scores
 from reidlib.papers.claims import judge, load_claims
-from reidlib.papers.gla import search
+from reidlib.papers.gla.method import phi
+from reidlib.papers.image_to_image import encode, search_by_image
 from reidlib.papers.tables import Measurement, load_tables
 from reidlib.report.results import collect
-from reidlib.run.runner import key_of, plan, run_one
+from reidlib.run.plan import key_of, plan, planned_for
+from reidlib.run.runner import run_one
 from reidlib.run.session import Session
 from reidlib.world.write import write
 
@@ -52,7 +56,9 @@ def session(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Session:
 
 def cells(profile: str, table: int, seeds: int = 1) -> dict:
     return {
-        (row.slug, metric.column): gla.cell(profile, table, row.slug, metric.column, seeds)
+        (row.slug, metric.column): driver.cell(
+            "gla", profile, table, row.slug, metric.column, seeds
+        )
         for row in TABLES[table].rows
         for metric in TABLES[table].metrics
     }
@@ -63,9 +69,9 @@ def test_every_own_row_of_tables_2_to_6_is_measured_and_no_other(profile: str) -
     for number, table in TABLES.items():
         for (slug, _), cell in cells(profile, number).items():
             assert (cell is not None) == (table.row(slug).origin == "own")
-    assert gla.cell(profile, 1, "basel", "L_I") is None
-    assert len(gla.experiments(profile)) == 27
-    assert len(gla.experiments(profile, seeds=3)) == 81
+    assert driver.cell("gla", profile, 1, "basel", "L_I") is None
+    assert len(driver.experiments("gla", profile)) == 27
+    assert len(driver.experiments("gla", profile, seeds=3)) == 81
 
 
 def test_rows_with_the_same_setting_share_their_training() -> None:
@@ -96,7 +102,7 @@ def test_methods_and_weights_of_the_rows() -> None:
 
 def test_seeds_have_their_own_random_split() -> None:
     def datasets(table: int, row: str, column: str, seeds: int) -> list[str]:
-        found = gla.cell("paper", table, row, column, seeds).experiments
+        found = driver.cell("gla", "paper", table, row, column, seeds).experiments
         assert [e.seed for e in found] == list(range(seeds))
         return [e.dataset for e in found]
 
@@ -108,10 +114,10 @@ def test_seeds_have_their_own_random_split() -> None:
 
 
 def test_the_paper_profile_is_section_3_4() -> None:
-    (experiment,) = gla.cell("paper", 2, "proposed", "Market mAP").experiments
+    (experiment,) = driver.cell("gla", "paper", 2, "proposed", "Market mAP").experiments
     training, model = experiment.training, experiment.model
     assert (training.image_size, training.batch_size) == ((256, 128), 64)
-    assert (training.optimizer, training.pretrained, training.max_steps) == ("sgd", True, None)
+    assert (training.optimizer, training.pretrained, training.steps) == ("sgd", "imagenet", None)
     (stage,) = training.stages
     assert stage.lrs == (1e-2,) * 20 + (1e-3,) * 20
     assert (model.d, model.last_stride, model.width, model.depths) == (256, 1, 1.0, None)
@@ -120,7 +126,7 @@ def test_the_paper_profile_is_section_3_4() -> None:
 
 def test_language_costs() -> None:
     costs = {
-        row: gla.cost(gla.cell("demo", 2, row, "Market mAP").experiments[0])
+        row: driver.cost(driver.cell("gla", "demo", 2, row, "Market mAP").experiments[0])
         for row in ("basel", "basel-gda", "basel-lra", "proposed")
     }
     assert costs["basel"] < costs["basel-gda"] < costs["proposed"]
@@ -157,8 +163,8 @@ def test_tuples_of_market(world: Path, tmp_path: Path) -> None:
 
 
 def test_tuples_of_captioned_pairs(world: Path, tmp_path: Path) -> None:
-    (experiment,) = gla.cell("smoke", 4, "ours", "top-1").experiments
-    data = gla.prepare_data(experiment, load(world, "cuhk-pedes"), tmp_path, "cpu")
+    (experiment,) = driver.cell("gla", "smoke", 4, "ours", "top-1").experiments
+    data = gla.prepare(experiment, load(world, "cuhk-pedes"), tmp_path, "cpu")
     tuples = tuples_of(data.train)
     assert len(tuples.labels) == len(data.train.frame)
     for image in range(len(tuples.labels)):
@@ -179,8 +185,8 @@ KINDS = {
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_run_holds_what_its_cells_ask_for(session: Session, name: str) -> None:
-    cell = gla.cell("smoke", *KINDS[name])
-    run = run_one(session, cell.experiments[0])
+    cell = driver.cell("gla", "smoke", *KINDS[name])
+    run = run_one(session, planned_for(session, cell.experiments[0]))
     evaluations = run.metrics["evaluations"]
     value = evaluations[cell.evaluation][cell.metric]
     assert 0 <= value <= 100
@@ -208,9 +214,9 @@ def test_a_run_holds_what_its_cells_ask_for(session: Session, name: str) -> None
 
 
 def test_the_same_seed_gives_the_same_bits(session: Session, world: Path, tmp_path: Path) -> None:
-    cell = gla.cell("smoke", *KINDS["market1501"])
+    cell = driver.cell("gla", "smoke", *KINDS["market1501"])
     runs = [
-        run_one(s, cell.experiments[0])
+        run_one(s, planned_for(s, cell.experiments[0]))
         for s in (session, Session.create("smoke", results=tmp_path, data=world))
     ]
     assert runs[0].metrics["evaluations"] == runs[1].metrics["evaluations"]
@@ -224,8 +230,8 @@ def test_the_same_seed_gives_the_same_bits(session: Session, world: Path, tmp_pa
 
 def test_claims_on_map_get_an_interval(session: Session) -> None:
     for row in ("basel", "basel-lra", "proposed"):
-        (experiment,) = gla.cell("smoke", 2, row, "Market mAP").experiments
-        run_one(session, experiment)
+        (experiment,) = driver.cell("gla", "smoke", 2, row, "Market mAP").experiments
+        run_one(session, planned_for(session, experiment))
     results = {result.claim.id: result for result in collect(session, "gla").claims}
     for name in ("lra-market", "gda-complements-lra-market", "language-over-baseline-market"):
         result = results[name]
@@ -233,7 +239,8 @@ def test_claims_on_map_get_an_interval(session: Session) -> None:
         assert result.ci_low <= result.difference <= result.ci_high
         assert result.queries == len(session.dataset("market1501").splits["query"])
     lra, basel = (
-        gla.cell("smoke", 2, row, "Market mAP").experiments[0] for row in ("basel-lra", "basel")
+        driver.cell("gla", "smoke", 2, row, "Market mAP").experiments[0]
+        for row in ("basel-lra", "basel")
     )
     values = [
         session.store.load(key_of(session, e)).metrics["evaluations"]["single query"][
@@ -255,8 +262,11 @@ def test_every_claim_on_own_rows_can_be_judged() -> None:
         def scores(self, evaluation: str, metric: str) -> np.ndarray | None:
             return np.linspace(0, 1, 29) if metric.startswith("mAP (") else None
 
+        def people(self, evaluation: str) -> np.ndarray:
+            return np.arange(29) // 2
+
     def measure(table: int, row: str, column: str) -> list[Measurement] | None:
-        cell = gla.cell("demo", table, row, column)
+        cell = driver.cell("gla", "demo", table, row, column)
         return cell and [Measurement(Run(), cell.evaluation, cell.metric)]
 
     results = judge(load_claims("gla", TABLES), TABLES, measure, synthetic=True)
@@ -277,6 +287,7 @@ def undescribed(world: Path, tmp_path: Path) -> Session:
     folder = "Market-1501-v15.09.15"
     shutil.copytree(world / folder, tmp_path / "data" / folder)
     (tmp_path / "data" / folder / EXCERPT).unlink()
+    reseal(tmp_path / "data" / folder)
     return Session.create("smoke", results=tmp_path / "results", data=tmp_path / "data")
 
 
@@ -285,12 +296,12 @@ def test_the_baseline_needs_no_captions_and_the_others_say_so_at_once(
 ) -> None:
     dataset = undescribed.dataset("market1501")
     for row in ("basel-rank1", "basel-gda", "basel-lra", "proposed"):
-        (experiment,) = gla.cell("smoke", 2, row, "Market mAP").experiments
+        (experiment,) = driver.cell("gla", "smoke", 2, row, "Market mAP").experiments
         with pytest.raises(DataError, match=r"captions come from CUHK-PEDES.*reid_raw\.json"):
-            gla.check(experiment, dataset)
-    (basel,) = gla.cell("smoke", 2, "basel", "Market mAP").experiments
-    gla.check(basel, dataset)
-    run = run_one(undescribed, basel)
+            driver.check(experiment, dataset)
+    (basel,) = driver.cell("gla", "smoke", 2, "basel", "Market mAP").experiments
+    driver.check(basel, dataset)
+    run = run_one(undescribed, planned_for(undescribed, basel))
     assert run.metrics["evaluations"]["multi-query"]["mAP (trapezoid)"] > 0
     assert "tagger" not in run.provenance
     problems = {p.experiment.name: p.problem for p in plan(undescribed, ["gla"])}
@@ -303,9 +314,9 @@ def test_imagenet_weights_are_asked_for_at_once(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    (experiment,) = gla.cell("paper", 2, "basel", "Market mAP").experiments
+    (experiment,) = driver.cell("gla", "paper", 2, "basel", "Market mAP").experiments
     with pytest.raises(DataError, match=r"ImageNet weights of resnet50 .*resnet50-0676ba61\.pth"):
-        gla.check(experiment, load(world, "market1501"))
+        driver.check(experiment, load(world, "market1501"))
 
 
 # ------------------------------------------------------------------ values per query
@@ -316,7 +327,7 @@ def test_queries_without_a_match_add_nothing() -> None:
     scores = ranking.query_scores()
     np.testing.assert_equal(scores["Top-1"], [1, np.nan, 0])
     np.testing.assert_equal(scores["Top-10"], [1, np.nan, 1])
-    assert ranking.first.tolist() == [1, 10, 7]
+    assert ranking.first.tolist() == [1, NO_MATCH, 7]
     metrics = ranking.metrics()
     for name, values in scores.items():
         assert 100 * np.nanmean(values) == pytest.approx(metrics[name])
@@ -337,15 +348,15 @@ def test_a_query_without_hand_drawn_boxes_is_searched_for_alone(
     its = (boxes["pid"] == first["pid"]) & (boxes["camid"] == first["camid"])
     assert its.any()
     fewer = replace(dataset, splits={**dataset.splits, "multi_query": boxes[~its]})
-    (experiment,) = gla.cell("smoke", 2, "basel", "Market mAP").experiments
-    data = gla.prepare_data(experiment, fewer, tmp_path, "cpu")
+    (experiment,) = driver.cell("gla", "smoke", 2, "basel", "Market mAP").experiments
+    data = gla.prepare(experiment, fewer, tmp_path, "cpu")
     model = gla.build(experiment, data)
-    query, gallery = search.encode(model, data.query), search.encode(model, data.gallery)
+    query, gallery = encode(phi(model), data.query), encode(phi(model), data.gallery)
     alone = rank_features(
         query, gallery, data.query.pids, data.gallery.pids, data.query.camids,
         data.gallery.camids, metric="euclidean",
     )  # fmt: skip
-    _, ranks, _ = search.search_by_image(model, data)
+    ranks = search_by_image(phi(model), data).ranks
     assert ranks["single query"].tolist() == alone.first.tolist()
     assert ranks["multi-query"][0] == alone.first[0]
 
@@ -355,7 +366,7 @@ def test_a_query_without_hand_drawn_boxes_is_searched_for_alone(
 
 def test_explore_text(session: Session) -> None:
     experiment = explore.experiment(session, *KINDS["cuhk-pedes"])
-    run_one(session, experiment)
+    run_one(session, planned_for(session, experiment))
     trained = explore.load_trained(session, experiment)
     test = trained.data.test
     found = explore.retrievals(trained, [0, 5], k=4)
@@ -380,7 +391,7 @@ def test_explore_text(session: Session) -> None:
 
 def test_explore_images(session: Session) -> None:
     experiment = explore.experiment(session, *KINDS["market1501"])
-    run = run_one(session, experiment)
+    run = run_one(session, planned_for(session, experiment))
     trained = explore.load_trained(session, experiment)
     query, gallery = trained.data.query, trained.data.gallery
     queries = list(range(len(query.frame)))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_runs import reseal
 
 from reidlib.data.batches.borrowed_captions import EXCERPT
 from reidlib.data.batches.pairs import to_text
@@ -14,8 +15,9 @@ from reidlib.explore import common
 from reidlib.explore import gla as explore
 from reidlib.explore.gla import PhraseAttention
 from reidlib.models.gla import phrase_owner
-from reidlib.papers import gla
-from reidlib.papers.gla import search
+from reidlib.papers import driver, gla
+from reidlib.papers.gla.method import encode_pairs, phi
+from reidlib.papers.image_to_image import encode
 from reidlib.run.session import Session
 from reidlib.world.write import write
 
@@ -23,7 +25,6 @@ pytest.importorskip("matplotlib")
 nbformat = pytest.importorskip("nbformat")
 pytest.importorskip("papermill")
 
-from reidlib.report import figures  # noqa: E402
 from reidlib.report.html import Banner, write_page  # noqa: E402
 from reidlib.report.notebook import run_notebook  # noqa: E402
 
@@ -55,12 +56,12 @@ def trained(session, request) -> explore.Trained:
     """The proposed method with the weights that it starts a training with."""
     experiment = explore.proposed(session, request.param)
     dataset = session.dataset(request.param)
-    data = gla.prepare_data(experiment, dataset, session.cache, "cpu")
+    data = gla.prepare(experiment, dataset, session.cache, "cpu")
     model = gla.build(experiment, data).eval()
     if request.param == "cuhk-pedes":
-        gallery, query = search.encode_pairs(model, data.test)
+        gallery, query = encode_pairs(model, data.test)
     else:
-        query, gallery = (search.encode(model, part) for part in (data.query, data.gallery))
+        query, gallery = (encode(phi(model), part) for part in (data.query, data.gallery))
     return explore.Trained(model, data, query, gallery)
 
 
@@ -239,6 +240,7 @@ def test_where_captions_come_from(datasets):
 def test_missing_captions_are_a_note(world, tmp_path):
     folder = shutil.copytree(next(world.glob("Market*")), tmp_path / "Market-1501-v15.09.15")
     (folder / EXCERPT).unlink()
+    reseal(Path(folder))
     alone = Session.create("smoke", results=tmp_path / "results", data=tmp_path)
     found = {"market1501": alone.dataset("market1501")}
     table, (note,) = explore.caption_table(found)
@@ -265,89 +267,8 @@ def test_persons_and_what_shows_none(datasets):
 
 
 def test_rates_in_words(session):
-    text = common.learning_rates(gla.experiments("paper")[0].training)
+    text = common.learning_rates(driver.experiments("gla", "paper")[0].training)
     assert text == "20 epochs at 0.01, 20 epochs at 0.001"
-
-
-# ------------------------------------------------------------------ figures
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """Figures are kept instead of written: (figure, alternative text, caption) each."""
-    kept = []
-    monkeypatch.setattr(figures, "figure", lambda *parts, **_: kept.append(parts))
-    return kept
-
-
-IMAGE = np.full((32, 16, 3), 200, np.uint8)
-
-
-def test_flat_maps_look_flat_and_all_have_one_scale(drawn):
-    flat, sharp = np.full((4, 2), 0.3), np.zeros((4, 2))
-    sharp[3, 0] = 1.0
-    groups = [[("a flat thing", flat), ("black $hoes", sharp)], [("a hat", flat)]]
-    figures.phrase_maps([IMAGE, IMAGE], groups, caption="Maps.")
-    (fig, alt, caption) = drawn[0]
-    heat = [axis.images[1] for axis in fig.axes if len(axis.images) == 2]
-    assert {image.get_clim() for image in heat} == {(0, 8)} and len(heat) == 3
-    assert (np.asarray(heat[0].get_array()) == 1).all()
-    assert np.asarray(heat[1].get_array()).max() == 8
-    titles = [axis.get_title() for axis in fig.axes if axis.get_title()]
-    assert titles == ["a flat thing", "black $hoes", "a hat"]
-    assert "black $hoes: most at 88 %, up to 8.0 times" in alt and "Image 2: a hat" in alt
-    assert caption == "Maps."
-    fig.draw_without_rendering()  # titles are no formulas
-
-
-def test_attention_without_preference_is_not_drawn_bright(drawn):
-    figures.phrase_maps([IMAGE], [[("a hat", np.ones((4, 2)))]], caption="c")
-    (heat,) = [axis.images[1] for axis in drawn[0][0].axes if len(axis.images) == 2]
-    assert heat.get_clim() == (0, 2)
-
-
-def test_images_that_do_not_count_have_no_rank(drawn):
-    verdicts = ["same camera", "wrong", "junk", "correct", "junk"]
-    figures.image_search(IMAGE, [IMAGE] * 5, verdicts, scores=[1, 2, 3, 4, 5], caption="C.")
-    fig, alt, caption = drawn[0]
-    titles = [" ".join(axis.get_title().split()) for axis in fig.axes]
-    assert titles == [
-        "query", "same camera not counted", "1 ✗", "junk not counted", "2 ✓", "junk not counted"
-    ]  # fmt: skip
-    pale = [axis.images[0].get_alpha() < 1 for axis in fig.axes[1:]]
-    assert pale == [verdict in ("same camera", "junk") for verdict in verdicts]
-    lines = [axis.spines["left"].get_linestyle() for axis in fig.axes[1:]]
-    assert len(set(map(str, lines))) == 3  # told apart without color
-    assert [axis.get_xlabel() for axis in fig.axes[1:]] == [f"{n}.00" for n in range(1, 6)]
-    said = "The 2 nearest gallery images that count, correct at rank 2. "
-    said += "Not counted: 1 same camera, 2 junk."
-    assert alt == f"A query image. {said}" and caption == f"C. {said}"
-
-
-def test_long_searches_go_on_in_another_line(drawn):
-    figures.image_search(IMAGE, [IMAGE] * 6, ["wrong"] * 6, columns=4)
-    fig, alt, _ = drawn[0]
-    shown = [bool(axis.images) for axis in fig.axes]
-    assert shown == [True] * 7 + [False] and "none of them correct" in alt
-
-
-def test_pictures_and_what_is_said_of_them_have_to_fit():
-    with pytest.raises(ValueError, match="2 images and 1 verdicts"):
-        figures.image_search(IMAGE, [IMAGE] * 2, ["wrong"])
-    with pytest.raises(ValueError, match="1 images and maps for 2"):
-        figures.phrase_maps([IMAGE], [[], []], caption="c")
-
-
-@pytest.mark.parametrize(
-    ("x", "rotation"), [([0, 0.05, 0.1, 0.5, 1], 90), ([2, 4, 6], 0), ([3], 0)]
-)
-def test_labels_of_a_sweep_do_not_overlap(drawn, x, rotation):
-    values = {"Market": [float(n) for n in range(len(x))]}
-    figures.sweep(x, values, values, xlabel="weight")
-    for axis in drawn[0][0].axes:
-        labels = axis.get_xticklabels()
-        assert [float(label.get_text()) for label in labels] == x
-        assert {label.get_rotation() for label in labels} == {rotation}
 
 
 # ------------------------------------------------------------------ the notebook
@@ -356,7 +277,7 @@ def test_labels_of_a_sweep_do_not_overlap(drawn, x, rotation):
 def run(session: Session, out: Path) -> str:
     """The page of the notebook, executed on what is in the session's store; it has no problems."""
     done = run_notebook(
-        ROOT / "notebooks" / gla.NOTEBOOK,
+        ROOT / "notebooks" / gla.ABOUT.notebook,
         out / "gla.ipynb",
         {
             "profile": "smoke",
@@ -378,7 +299,7 @@ def test_the_notebook_runs_through_where_data_and_runs_are_missing(session, tmp_
     for text in (
         "cuhk-sysu is left out",
         "cuhk03-classic-labeled is left out",
-        "The proposed method has not been trained on Market-1501 yet.",
+        "The proposed method on Market-1501 has not been trained here in this profile yet.",
         "The proposed method has not been trained in this profile yet.",
     ):
         assert text in page, text

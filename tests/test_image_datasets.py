@@ -1,6 +1,8 @@
 """Market-1501, CUHK03, CUHK01, CUHK-SYSU, VIPeR: plans, writers, loaders, captions, broken data."""
 
 import json
+import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -12,17 +14,19 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from numpy.lib.recfunctions import repack_fields
 from PIL import Image
 from scipy.io import loadmat, savemat
 
 from reidlib.data.batches.borrowed_captions import EXCERPT, join_captions
 from reidlib.data.batches.images import image_cache
-from reidlib.data.dataset import Dataset
-from reidlib.data.formats import cuhk01, cuhk03, cuhk_sysu, market1501, viper
+from reidlib.data.dataset import Dataset, Hashed
+from reidlib.data.formats import checks, cuhk01, cuhk03, cuhk_sysu, market1501, viper
+from reidlib.data.formats.exported import load_mat
 from reidlib.doctor import datasets
 from reidlib.errors import DataError, UsageError
 from reidlib.metrics.ranking import pool_queries
-from reidlib.world.write import WRITERS, write
+from reidlib.world.write import write, writer_of
 from reidlib.world.writers import cuhk01 as cuhk01_writer
 from reidlib.world.writers import cuhk03 as cuhk03_writer
 from reidlib.world.writers import cuhk_sysu as cuhk_sysu_writer
@@ -122,6 +126,49 @@ def test_full_cuhk03(seed: int) -> None:
     assert [len(set(rows)) for rows in sets] == [100] * 20
 
 
+@pytest.mark.parametrize("ids", [(2, 3), (7, 4), (100, 50), (767, 700)])
+def test_every_pair_of_cuhk03_has_somebody(ids: tuple[int, int]) -> None:
+    persons = cuhk03_writer.people(0, None, ids)
+    assert len(persons) == sum(ids)
+    numbers: dict[int, list[int]] = {}
+    for person in persons:
+        numbers.setdefault(person.pair, []).append(person.number)
+    assert sorted(numbers) == [0, 1, 2, 3, 4]
+    full = (843, 440, 77, 58, 49)
+    for pair, of_pair in numbers.items():
+        assert of_pair == list(range(len(of_pair)))  # as in the release, counted from the first
+        share = sum(ids) * full[pair] / sum(full)
+        assert len(of_pair) >= 1 and abs(len(of_pair) - share) < 2
+    assert all(person.cells("detected") for person in persons)
+
+
+def test_names_of_viper() -> None:
+    """Angle zero is _0, numbers rise from 0 to 873 with gaps."""
+    plan = viper_writer.plan(0, scale=1.0)
+    parts = [re.fullmatch(r"cam_([ab])/(\d{3})_(0|45|90|135|180)\.bmp", p.path) for p in plan]
+    assert all(parts) and {part[3] for part in parts} == {"0", "45", "90", "135", "180"}
+    numbers = sorted({int(part[2]) for part in parts})
+    assert len(numbers) == 632 and (numbers[0], numbers[-1]) == (0, 873)
+    assert [picture.pid for picture in plan] == [int(part[2]) for part in parts]
+    few = sorted({picture.pid for picture in viper_writer.plan(3, ids=(9,))})
+    assert few == numbers[:9] and few != list(range(9))
+    pedes = {
+        Path(image.path).stem
+        for image in writer_of("cuhk-pedes").plan(0, scale=1.0)
+        if image.family == "viper"
+    }
+    assert pedes == {Path(picture.path).stem for picture in plan}
+
+
+@pytest.mark.parametrize("ids", [(2, 2), (5, 4), (30, 9)])
+def test_every_camera_of_market1501_sees_somebody(ids: tuple[int, int]) -> None:
+    for seed in range(5):
+        plan = market1501_writer.plan(seed, ids=ids)
+        for split in ("train", "query", "gallery"):
+            persons = [p for p in plan if p.split == split and p.pid > 0]
+            assert {picture.camid for picture in persons} == set(range(1, 7))
+
+
 def test_full_cuhk01_and_viper() -> None:
     plan = cuhk01_writer.plan(0, scale=1.0)
     assert len(plan) == 3_884 and set(Counter(p.pid for p in plan).values()) == {4}
@@ -148,7 +195,7 @@ def test_full_cuhk_sysu() -> None:
 @pytest.mark.parametrize("name", IDS)
 @pytest.mark.parametrize("scale", [0.002, 0.05])
 def test_plans_at_any_scale(name: str, scale: float) -> None:
-    writer = WRITERS[name]
+    writer = writer_of(name)
     plan = writer.plan(5, scale=scale)
     assert plan == writer.plan(5, scale=scale) != writer.plan(6, scale=scale)
     assert writer.count(plan) and writer.bytes_needed(plan, None) > 0
@@ -198,7 +245,9 @@ def test_market1501_splits(worlds: Path) -> None:
     assert path.read_bytes() == (path.parents[1] / "gt_bbox" / path.name).read_bytes()
     with Image.open(path) as image:
         assert image.size == SIZE[::-1]
-    assert market1501.count(dataset.splits) == market1501.expected_counts(dataset.synthetic)
+    assert market1501.count(dataset.splits) == checks.expected_counts(
+        market1501.EXPECTED, dataset.synthetic, dataset.root
+    )
 
 
 def test_cuhk03_protocols(worlds: Path, tmp_path: Path) -> None:
@@ -208,9 +257,10 @@ def test_cuhk03_protocols(worlds: Path, tmp_path: Path) -> None:
         same = list(dataset.splits["query"]["path"]) == list(dataset.splits["gallery"]["path"])
         assert same == ("classic" in name)
     first, second = (cuhk03.load(worlds, cuhk03.NAMES[0], split=split) for split in (0, 1))
-    assert first.fingerprint != second.fingerprint and first.images == second.images
+    assert first.fingerprint == second.fingerprint and first.images == second.images
+    assert Hashed(first) != Hashed(second)
     assert set(first.splits["query"]["pid"]) != set(second.splits["query"]["pid"])
-    assert cuhk03.load(worlds, images=tmp_path / "elsewhere").images.parent.name == "elsewhere"
+    assert cuhk03.load(worlds, exports=tmp_path / "elsewhere").images.parent.name == "elsewhere"
     for name, split in (("cuhk03", 0), (cuhk03.NAMES[0], 20), (cuhk03.NAMES[2], 1)):
         with pytest.raises(UsageError, match="expected"):
             cuhk03.load(worlds, name, split=split)
@@ -220,7 +270,7 @@ def test_cuhk03_images_are_those_of_the_mat_file(worlds: Path) -> None:
     dataset = cuhk03.load(worlds, "cuhk03-classic-labeled")
     with h5py.File(worlds / cuhk03.FOLDER / cuhk03.MAT) as file:
         pair = file[file["labeled"][0, 0]]
-        assert pair.shape == (10, 11)
+        assert sum(file[reference].shape[1] for reference in file["labeled"][0]) == 11
         inside = file[pair[0, 2]][()]  # (3, W, H)
     with Image.open(dataset.images / "1_003_1_01.png") as image:
         assert np.array_equal(np.asarray(image), inside.transpose(2, 1, 0))
@@ -235,19 +285,23 @@ def test_cuhk03_is_exported_anew_when_the_file_changes(copy: Callable[[str], Pat
     before = cuhk03.load(root)
     mat = root / cuhk03.FOLDER / cuhk03.MAT
     mat.touch()
+    assert cuhk03.load(root).images == before.images  # made from the same content
+    with h5py.File(mat, "r+") as file:  # a black picture of the same size
+        file[file[file["labeled"][0, 0]][0, 0]][...] = 0
+    (root / cuhk03.FOLDER / ".images_labeled.unfinished").mkdir()  # of a process that was killed
     after = cuhk03.load(root)
     assert after.images != before.images and not before.images.exists()
-    assert after.fingerprint == before.fingerprint
-    (root / cuhk03.FOLDER / ".images_labeled.unfinished").mkdir()  # of a process that was killed
-    mat.touch()
-    assert cuhk03.load(root).images.is_dir()
+    with Image.open(after.images / "1_001_1_01.png") as image:
+        assert not np.asarray(image).any()
+    with pytest.raises(DataError, match="1 changed"):
+        _ = after.fingerprint
 
 
 def test_random_halves(worlds: Path) -> None:
     for module in (cuhk01, viper):
         one, other = module.load(worlds, split=0), module.load(worlds, split=1)
         assert set(one.splits["train"]["pid"]) != set(other.splits["train"]["pid"])
-        assert one.fingerprint != other.fingerprint
+        assert one.fingerprint == other.fingerprint and Hashed(one) != Hashed(other)
         assert set(one.splits["query"]["camid"]) == {1} != set(one.splits["gallery"]["camid"])
         with pytest.raises(UsageError, match="split"):
             module.load(worlds, split=10)
@@ -536,7 +590,7 @@ def test_incomplete_persons(copy: Callable[[str], Path]) -> None:
     assert "has two images" in message(root, "viper")
     cam_a[1].with_name(f"{cam_a[1].name[:3]}_15.bmp").unlink()
     cam_a[1].unlink()
-    assert "person 001" in message(root, "viper")
+    assert f"person {cam_a[1].name[:3]}" in message(root, "viper")
 
 
 def _change_train(root: Path, change: Callable[[Any], None]) -> Path:
@@ -596,3 +650,177 @@ def test_broken_cuhk_sysu(copy: Callable[[str], Path]) -> None:
         (folder / name).write_bytes(whole)
     savemat(folder / cuhk_sysu.TEST_MAT, {"TestG100": np.zeros(3)})
     assert "no variable 'TestG50'" in message(root, "cuhk-sysu")
+
+
+# --- odd numbers and names; pictures that were exported
+
+
+def _change_scene(root: Path, name: str) -> Path:
+    """Give the first training person's first scene another name, in both files that hold it."""
+    images = root / cuhk_sysu.FOLDER / cuhk_sysu.IMAGES_MAT
+    content = loadmat(images)
+    old = None
+
+    def rename(train: Any) -> None:
+        nonlocal old
+        scene = train[0, 0]["scene"][0, 0]
+        old = str(scene["imname"][0, 0][0])
+        scene["imname"][0, 0] = np.array([name])
+
+    _change_train(root, rename)
+    for i in range(content["Img"].shape[1]):
+        if str(content["Img"]["imname"][0, i][0]) == old:
+            content["Img"]["imname"][0, i] = np.array([name])
+    savemat(images, {"Img": content["Img"]})
+    return images
+
+
+@pytest.mark.parametrize("name", ["../../secret.jpg", "/etc/passwd", "a/b.jpg", "s\t1.jpg"])
+def test_scenes_outside_the_dataset_are_not_read(
+    name: str, copy: Callable[[str], Path], tmp_path: Path
+) -> None:
+    root = copy("cuhk-sysu")
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "secret.jpg")
+    images = _change_scene(root, name)
+    text = message(root, "cuhk-sysu")
+    assert str(images) in text and "is no file of Image/SSM/" in text
+    assert not list((root / cuhk_sysu.FOLDER).rglob("*secret*"))
+
+
+@pytest.mark.parametrize(
+    "box",
+    [[np.nan, 5, 10, 20], [5, np.inf, 10, 20], [5, 5, 1e12, 20], [-(2.0**40), 5, 10, 20]],
+)
+def test_boxes_of_no_numbers(box: list[float], copy: Callable[[str], Path]) -> None:
+    root = copy("cuhk-sysu")
+
+    def change(train: Any) -> None:
+        train[0, 0]["scene"][0, 0]["idlocate"][0, 0] = np.array([box])
+
+    path = _change_train(root, change)
+    text = message(root, "cuhk-sysu")
+    assert str(path) in text and "numbers of pixels" in text
+
+
+def test_fields_that_are_missing(copy: Callable[[str], Path]) -> None:
+    root = copy("cuhk-sysu")
+    test = root / cuhk_sysu.FOLDER / cuhk_sysu.TEST_MAT
+    content = loadmat(test)["TestG50"]
+    savemat(test, {"TestG50": repack_fields(content[["Query"]])})
+    assert f"{test}: field Gallery is missing" in message(root, "cuhk-sysu")
+    savemat(test, {"TestG50": repack_fields(content[["Gallery"]])})
+    assert f"{test}: field Query is missing" in message(root, "cuhk-sysu")
+    savemat(test, {"TestG50": np.zeros(4)})
+    assert f"{test}: field" in message(root, "cuhk-sysu")
+
+
+@pytest.mark.parametrize("person", ["p" + "9" * 5_000, "p٣", "p-1", "x", "p1/../../y"])
+def test_names_of_persons(person: str, copy: Callable[[str], Path]) -> None:
+    root = copy("cuhk-sysu")
+
+    def change(train: Any) -> None:
+        train[0, 0]["idname"][0, 0] = np.array([person])
+
+    path = _change_train(root, change)
+    text = message(root, "cuhk-sysu")
+    assert str(path) in text and "a name like p11600" in text and len(text) < 1_000
+
+
+def test_matlab_files_that_unpack_to_gigabytes(
+    copy: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = copy("cuhk-sysu")
+    train = root / cuhk_sysu.FOLDER / cuhk_sysu.TRAIN_MAT
+    savemat(train, {"Train": np.zeros(3 << 20)}, do_compression=True)
+    assert train.stat().st_size < 200_000
+    monkeypatch.setattr("reidlib.data.formats.exported.MAX_MAT", 1 << 24)
+    monkeypatch.setattr("scipy.io.loadmat", lambda *_, **__: pytest.fail("was unpacked"))
+    with pytest.raises(DataError, match="unpacks to more than 16,777,216 bytes"):
+        load_mat(train, "the training persons", ["Train"])
+
+
+def test_arrays_that_claim_gigabytes(copy: Callable[[str], Path]) -> None:
+    root = copy("cuhk03")
+    mat = root / cuhk03.FOLDER / cuhk03.MAT
+    with h5py.File(mat, "r+") as file:
+        pair = file[file["labeled"][0, 0]]
+        huge = file.create_dataset("huge", shape=(3, 40_000, 40_000), dtype=np.uint8, chunks=True)
+        pair[0, 0] = huge.ref
+    text = message(root, "cuhk03")
+    assert "pair 1, person 1, cell 1" in text and "expected an image" in text
+    with h5py.File(mat, "r+") as file:
+        del file["labeled"]
+        file.create_dataset("labeled", shape=(1, 10**9), dtype=h5py.ref_dtype, chunks=True)
+    assert "an array of 1,000,000,000 cells" in message(root, "cuhk03")
+
+
+def test_protocol_with_an_image_in_two_parts(copy: Callable[[str], Path]) -> None:
+    root = copy("cuhk03")
+    config = root / cuhk03.FOLDER / cuhk03.CONFIG.format("labeled")
+    content = {k: v for k, v in loadmat(config).items() if not k.startswith("__")}
+    for change in (
+        {"query_idx": content["train_idx"][: len(content["query_idx"])]},
+        {"train_idx": np.array([[1.5], [2.0]])},
+        {"gallery_idx": np.array([["a"]])},
+        {"gallery_idx": np.full((3, 1), np.nan)},
+    ):
+        savemat(config, {**content, **change})
+        text = message(root, "cuhk03")
+        assert str(config) in text and next(iter(change)) in text
+
+
+EXPORTS = {"cuhk03": "images_labeled-*", "cuhk-sysu": "crops-*"}
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_damaged_exports_are_made_anew(name: str, copy: Callable[[str], Path]) -> None:
+    root = copy(name)
+    good = LOADERS[name](root)
+    (place,) = good.root.glob(EXPORTS[name])
+    index, first = place / "index.json", good.image_paths("train")[0]
+    whole, picture = index.read_bytes(), first.read_bytes()
+    content = json.loads(whole)
+    shorter = {key: content[key][1:] for key in ("files", "digests")}
+    for damaged in (
+        whole[:100], b"", b"[]", b"[" * 100_000, json.dumps({**content, **shorter}).encode(),
+    ):  # fmt: skip
+        index.write_bytes(damaged)
+        again = LOADERS[name](root)
+        assert again.splits["train"].equals(good.splits["train"])
+        assert index.read_bytes() == whole
+    first.write_bytes(picture[:-1] + bytes([picture[-1] ^ 1]))
+    assert LOADERS[name](root).image_paths("train")[0].read_bytes() == picture
+    first.unlink()
+    assert LOADERS[name](root).image_paths("train")[0].read_bytes() == picture
+
+
+def test_crops_follow_their_scenes(copy: Callable[[str], Path], tmp_path: Path) -> None:
+    """Black scenes of the same size in bytes and of the same time are other scenes."""
+    root = copy("cuhk-sysu")
+    exports = tmp_path / "exports"
+    before = cuhk_sysu.load(root, exports=exports, cache=tmp_path / "cache")
+    crop = before.image_paths("train")[0]
+    scene = root / cuhk_sysu.FOLDER / cuhk_sysu.SCENES / f"{crop.stem.partition('_')[2]}.jpg"
+    status, whole = scene.stat(), scene.read_bytes()
+    with Image.open(scene) as image:
+        black = Image.new("RGB", image.size)
+    black.save(scene, "JPEG")
+    content = scene.read_bytes()
+    assert len(content) < len(whole)
+    scene.write_bytes(content + bytes(len(whole) - len(content)))
+    os.utime(scene, ns=(status.st_atime_ns, status.st_mtime_ns))
+    after = cuhk_sysu.load(root, exports=exports, cache=tmp_path / "cache")
+    assert after.images != before.images and not before.images.exists()
+    with Image.open(after.images / crop.relative_to(before.images)) as image:
+        assert np.asarray(image).max() < 5
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_without_export_the_same_is_counted(name: str, copy: Callable[[str], Path]) -> None:
+    root = copy(name)
+    counted = LOADERS[name](root, export=False)
+    assert not [path for path in counted.root.iterdir() if path.name.startswith(("images", "crop"))]
+    written = LOADERS[name](root)
+    for split, table in written.splits.items():
+        assert table.equals(counted.splits[split])
+    assert written.notes == counted.notes and written.fingerprint == counted.fingerprint

@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from examples import differently_started
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
 from reidlib.errors import DataError, UsageError
+from reidlib.metrics.first_match import NO_MATCH
 from reidlib.models.imgnet import (
     EVALUATIONS,
     ImageCodes,
@@ -17,21 +18,17 @@ from reidlib.models.imgnet import (
     TextCodes,
     attended_cosine,
     attention_maps,
-    concatenate_texts,
-    fuse,
-    group_count,
     image_regions,
     kept_attention,
-    pack,
     pair_similarities,
     parameter_counts,
     phrase_regions,
     ranks_of_all_pairs,
+    similarities,
     similarity_blocks,
     stripes,
 )
 from reidlib.models.parts.codes import concatenate
-from reidlib.models.parts.gru import last_states
 
 NARROW = {"ids": 7, "vocabulary": 30, "width": 0.125, "P": 32, "E": 12, "k": 3}
 SMALL = {"vgg16": (1, 1, 1, 1, 1), "resnet50": (1, 1, 1, 1)}
@@ -147,15 +144,6 @@ def test_full_size(backbone, k, expected):
     assert {m.num_groups for m in model.modules() if isinstance(m, nn.GroupNorm)} == {32}
 
 
-def test_group_count():
-    assert [group_count(c) for c in (256, 1024, 3072, 16384)] == [32] * 4
-    assert [group_count(c) for c in (64, 96, 32, 8, 1, 7)] == [8, 12, 4, 1, 1, 1]
-    for channels in range(1, 600):
-        groups = group_count(channels)
-        assert channels % groups == 0
-        assert groups == 1 or channels // groups >= 8
-
-
 # ------------------------------------------------------------------ 3.1 self-attention
 
 
@@ -203,6 +191,21 @@ def test_without_attention_the_module_is_left_out():
         attention_maps(model, batch()["images"])
 
 
+def test_rows_start_alike_in_what_they_share():
+    """Tables 1, 2, 5 and 6: with and without attention, losses, stripes, BN and poolings."""
+    rows = [
+        narrow(channel=channel, spatial=spatial, **more)
+        for channel in (True, False)
+        for spatial in (True, False)
+        for more in ({}, {"gs": False}, {"norm": "bn"}, {"pooling": "max"})
+    ]
+    assert differently_started(*rows) == set()
+    # The range of a bias depends on the number of inputs, here on k.
+    assert differently_started(*rows, narrow(k=2)) == {"global_fc.bias"}
+    torch.manual_seed(1)
+    assert "gru.weight_hh_l0" in differently_started(rows[0], IMGNet(rows[0].cfg))
+
+
 # ------------------------------------------------------------------ 3.2 features
 
 
@@ -220,27 +223,7 @@ def test_stripes_that_do_not_divide_the_map():
     torch.testing.assert_close(pooled[:, 1], X[:, :, 2:5].mean((2, 3)))  # rows 2.4 to 4.8
 
 
-def test_pack_equals_torch():
-    b = batch(6)
-    packed = pack(b["tokens"], b["lengths"], b["phrases"], b["phrase_lengths"])
-    rows = [*b["tokens"], *b["phrases"]]
-    lengths = torch.cat((b["lengths"], b["phrase_lengths"]))
-    padded = pad_sequence([r[:n] for r, n in zip(rows, lengths, strict=True)], batch_first=True)
-    expected = pack_padded_sequence(padded, lengths, batch_first=True, enforce_sorted=False)
-    assert len(packed.data) == lengths.sum()
-    assert packed.batch_sizes.tolist() == expected.batch_sizes.tolist()
-    for i, row in enumerate(rows):
-        position = int(packed.unsorted_indices[i])
-        starts = packed.batch_sizes.cumsum(0) - packed.batch_sizes
-        words = [int(packed.data[starts[t] + position]) for t in range(int(lengths[i]))]
-        assert words == row[: lengths[i]].tolist()
-
-
-def test_empty_text_is_an_error():
-    b = batch()
-    b["lengths"][1] = 0
-    with pytest.raises(DataError, match="without words"):
-        pack(b["tokens"], b["lengths"])
+def test_a_caption_without_phrases_is_an_error():
     with pytest.raises(DataError, match="without phrases"):
         phrase_regions(torch.zeros(2, 4), torch.tensor([0, 2, 2]))
 
@@ -273,38 +256,6 @@ def test_padding_and_shifted_offsets_change_nothing():
     assert torch.equal(codes.TS, expected.TS)
     assert torch.equal(codes.MP, expected.MP)
     assert torch.equal(codes.offsets, expected.offsets)
-
-
-def test_gru_on_the_cpu_equals_torch_with_gradients():
-    model, b = narrow().double(), batch()
-    packed = pack(b["tokens"], b["lengths"], b["phrases"], b["phrase_lengths"])
-    rows = len(b["tokens"]) + len(b["phrases"])
-    weight = torch.randn(rows, 32, dtype=torch.double)
-
-    def reference(gru, x, packed):
-        _, h = gru(torch.nn.utils.rnn.PackedSequence(x, *packed[1:]))
-        return torch.cat((h[0], h[1]), 1)
-
-    results = []
-    for encoder in (last_states, reference):
-        model.zero_grad()
-        states = encoder(model.gru, model.W_e(packed.data), packed)
-        (states * weight).sum().backward()
-        parameters = [*model.gru.parameters(), model.W_e.weight]
-        results.append([states.detach(), *(p.grad.clone() for p in parameters)])
-    for ours, expected in zip(*results, strict=True):
-        torch.testing.assert_close(ours, expected)
-
-
-def test_gru_with_single_words_only():
-    model = narrow()
-    tokens = torch.tensor([[3], [4]])
-    ones = torch.ones(2, dtype=torch.int64)
-    codes = model.encode_text(tokens, ones, tokens, ones, torch.tensor([0, 1, 2]))
-    codes.TS.sum().backward()
-    assert codes.TS.shape == (2, 32)
-    assert model.gru.weight_hh_l0.grad.abs().max() == 0  # the first state is 0
-    assert model.gru.weight_ih_l0.grad.abs().max() > 0
 
 
 # ------------------------------------------------------------------ 3.3 hard-region attention
@@ -407,12 +358,14 @@ def test_blocks_equal_all_pairs_at_once(captions_per_block, tile, threads):
     images, texts = random_codes(3, 11, counts, P=64)
     expected = pair_similarities(images, texts)
     seen = []
-    for block, similarities in similarity_blocks(images, texts, 1e-6, captions_per_block, tile):
+    for block, part in similarity_blocks(images, texts, 1e-6, captions_per_block, tile):
         assert len(block) <= captions_per_block
         seen += block.tolist()
-        for name, similarity in similarities.items():
+        for name, similarity in part.items():
             torch.testing.assert_close(similarity, expected[name].T[block], rtol=0, atol=1e-5)
     assert sorted(seen) == list(range(23))
+    for name, similarity in similarities(images, texts).items():
+        torch.testing.assert_close(similarity, expected[name].T, rtol=0, atol=1e-5)
     assert torch.get_num_threads() == threads
 
 
@@ -423,8 +376,8 @@ def test_blocks_of_codes_made_in_any_mode(threads):
     for mode in (torch.inference_mode, torch.no_grad, torch.enable_grad):
         with mode():
             codes = encode(narrow(), b)
-            for rows, similarities in similarity_blocks(*codes):
-                for name, similarity in similarities.items():
+            for rows, part in similarity_blocks(*codes):
+                for name, similarity in part.items():
                     assert not similarity.requires_grad
                     torch.testing.assert_close(similarity, expected[name].T[rows].detach())
 
@@ -442,10 +395,10 @@ def test_gradients_of_all_pairs_equal_a_loop():
     leaves = [images.VG, images.MV, texts.TS, texts.MP]
     weight = torch.randn(3, 3, generator=torch.Generator().manual_seed(0))
     gradients = []
-    for similarities in (pair_similarities, naive_similarities):
+    for of_all_pairs in (pair_similarities, naive_similarities):
         for leaf in leaves:
             leaf.requires_grad_().grad = None
-        (sum(similarities(images, texts).values()) * weight).sum().backward()
+        (sum(of_all_pairs(images, texts).values()) * weight).sum().backward()
         gradients.append([leaf.grad.clone() for leaf in leaves])
     for ours, expected in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
@@ -458,20 +411,6 @@ def test_attended_cosine_weighs_by_length():
     assert similarity.item() == pytest.approx(4 / (10**0.5 * 2**0.5))
 
 
-def test_matched_attention_agrees_on_the_diagonal():
-    images, texts = random_codes(9, 5, [3, 1, 4, 2, 6])
-    matched = narrow(attend="matched").pair_similarities(images, texts)
-    pairwise = narrow().pair_similarities(images, texts)
-    for name in ("LS", "GP"):
-        assert matched[name].diagonal().tolist() == pytest.approx(
-            pairwise[name].diagonal().tolist(), abs=1e-5
-        )
-        assert (matched[name] - pairwise[name]).abs().max() > 1e-3
-    VL = torch.stack([naive_attended(images.MV[i], texts.TS[i]) for i in range(5)])
-    expected = F.cosine_similarity(VL[:, None], texts.TS.double()[None], dim=2)
-    torch.testing.assert_close(matched["LS"].double(), expected, rtol=0, atol=1e-5)
-
-
 def test_ranks_of_all_pairs_equal_a_loop():
     counts = [1 + i % 5 for i in range(14)]
     images, texts = random_codes(11, 9, counts, P=8)
@@ -479,36 +418,28 @@ def test_ranks_of_all_pairs_equal_a_loop():
     scores = naive_similarities(images, texts)
     ranks = ranks_of_all_pairs(images, texts, query_pids, gallery_pids)
     assert list(ranks) == ["GS", "LS", "GP", "GS+LS", "GS+GP", "LS+GP", "GS+LS+GP"]
-    for name, (gs, ls, gp) in EVALUATIONS.items():
-        fused = (gs * scores["GS"] + ls * scores["LS"] + gp * scores["GP"]).T
+    for name, weights in EVALUATIONS.items():
+        fused = sum(weight * scores[key] for key, weight in weights.items()).T
         for j in range(14):
             correct = gallery_pids == query_pids[j]
             row = fused[j].numpy()
             best = row[correct].max() if correct.any() else -np.inf
-            assert ranks[name][j] == 1 + (row[~correct] >= best).sum()
+            expected = 1 + (row[~correct] >= best).sum() if correct.any() else NO_MATCH
+            assert ranks[name][j] == expected
         assert ranks[name].dtype == np.int32
     with pytest.raises(UsageError, match="query pids"):
         ranks_of_all_pairs(images, texts, query_pids[:3], gallery_pids)
 
 
 def test_fusion_has_the_weights_of_eq_18():
-    similarities = {
-        name: torch.tensor([[x]]) for name, x in (("GS", 0.5), ("LS", 0.2), ("GP", 0.4))
-    }
-    assert fuse(similarities).item() == pytest.approx(0.8)
-    assert fuse(similarities, "LS+GP").item() == pytest.approx(0.3)
-    with pytest.raises(UsageError, match="GS"):
-        fuse(similarities, "GP+GS")
+    assert EVALUATIONS["GS+LS+GP"] == {"GS": 1.0, "LS": 0.5, "GP": 0.5}
+    for name, weights in EVALUATIONS.items():  # a part keeps the weights of the whole
+        assert list(weights) == name.split("+")
+        assert weights.items() <= EVALUATIONS["GS+LS+GP"].items()
 
 
 def test_codes_of_batches_join():
-    images, texts = random_codes(2, 6, [2, 1, 3, 2, 2])
-    halves = [
-        TextCodes(texts.TS[:2], texts.MP[:3], texts.offsets[:3]),
-        TextCodes(texts.TS[2:], texts.MP[3:], texts.offsets[2:] - 3),
-    ]
-    joined = concatenate_texts(halves)
-    assert all(torch.equal(a, b) for a, b in zip(joined, texts, strict=True))
+    images, _ = random_codes(2, 6, [2, 1, 3, 2, 2])
     joined = concatenate([ImageCodes(*(t[i : i + 2] for t in images)) for i in (0, 2, 4)])
     assert all(torch.equal(a, b) for a, b in zip(joined, images, strict=True))
     only_global = concatenate([ImageCodes(images.VG, None)] * 2)
@@ -584,7 +515,6 @@ def test_stage_1_trains_what_the_identity_losses_reach():
         {"norm_in_attention": "bn"},
         {"pooling": "avg"},
         {"pooling": "max"},
-        {"attend": "matched"},
         {"channel": False},
         {"spatial": False},
         {"k": 4},
@@ -631,7 +561,6 @@ def test_half_precision_leaves_the_similarities_in_full():
         {"P": 33},
         {"k": 0},
         {"backbone": "vgg19"},
-        {"attend": "no"},
         {"tolerance": 0.1},
     ],
 )
@@ -673,8 +602,8 @@ def test_scoring_on_cuda_equals_cpu():
         TextCodes(texts.TS.cuda(), texts.MP.cuda(), texts.offsets),
     )
     expected = pair_similarities(images, texts)
-    for block, similarities in similarity_blocks(*there, 1e-6, 16, 8):
-        for name, similarity in similarities.items():
+    for block, part in similarity_blocks(*there, 1e-6, 16, 8):
+        for name, similarity in part.items():
             ours = similarity.cpu()
             torch.testing.assert_close(ours, expected[name].T[block], rtol=0, atol=1e-5)
     pids, gallery = np.arange(70) % 20, np.arange(50) % 20

@@ -1,16 +1,17 @@
 """The checkout itself: notebooks are clean, nothing big or private is in it, texts agree."""
 
 import json
+import os
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from reidlib.arguments import DATASETS, PAPERS
-from reidlib.papers import get_paper
-from reidlib.world.write import WRITERS
+from reidlib.arguments import PAPERS
+from reidlib.papers.driver import CONTRACT, get_paper
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -69,13 +70,23 @@ def test_pinned_versions_agree():
 def test_every_paper_has_what_a_paper_needs():
     for name in PAPERS:
         module = get_paper(name)
-        assert (ROOT / "notebooks" / module.NOTEBOOK).exists()
-        for attribute in ("TITLE", "CITATION", "TABLES", "experiments", "cell", "cost"):
-            assert hasattr(module, attribute)
+        assert (ROOT / "notebooks" / module.ABOUT.notebook).exists()
+        assert set(module.__all__) == set(CONTRACT)
+        assert all(hasattr(module, name) for name in CONTRACT)
 
 
-def test_every_dataset_of_the_command_line_has_a_writer():
-    assert set(DATASETS) <= set(WRITERS)
+def test_the_readme_s_library_example_runs(tmp_path):
+    code = (ROOT / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Top-1" in done.stdout and "tensor([[" in done.stdout
 
 
 def test_license_and_citation_are_there():

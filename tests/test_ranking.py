@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reidlib.errors import UsageError
+from reidlib.metrics import ranking as ranking_module
+from reidlib.metrics.first_match import NO_MATCH
 from reidlib.metrics.ranking import Ranking, pool_queries, rank_features, rank_scores, single_shot
 
 
@@ -50,7 +52,7 @@ def check(ranking, scores, pids, gallery_pids, camids, gallery_camids, exclude, 
         start, end = ranking.offsets[q : q + 2]
         assert ranking.ranks[start:end].tolist() == ranks
         assert ranking.valid[q] == bool(ranks)
-        assert ranking.first[q] == (ranks[0] if ranks else len(gallery_pids) + 1)
+        assert ranking.first[q] == (ranks[0] if ranks else NO_MATCH)
         if ranks:
             step, trapezoid = naive_average_precisions(hits)
             assert ranking.average_precision("step")[q] == pytest.approx(step, abs=1e-6)
@@ -175,9 +177,7 @@ def test_larger_set(exclude, monkeypatch):
     whole = rank_features(*arguments, exclude=exclude)
     check(whole, *expected)
     for pieces in (1, 1500, 40_000):
-        monkeypatch.setitem(
-            __import__("reidlib.metrics.ranking").ranking._COMPARISONS, "cpu", pieces
-        )
+        monkeypatch.setitem(ranking_module._COMPARISONS, "cpu", pieces)
         ranking = rank_features(*arguments, exclude=exclude, block=7)
         assert np.array_equal(ranking.ranks, whole.ranks)
         assert np.array_equal(ranking.offsets, whole.offsets)
@@ -229,7 +229,8 @@ def test_ties_count_against_the_query():
 def test_query_without_a_match_is_not_counted():
     scores = torch.tensor([[2.0, 1.0], [2.0, 1.0]])
     ranking = rank_scores(scores, [7, 8], [1, 7])
-    assert ranking.first.tolist() == [2, 3]
+    assert ranking.first.tolist() == [2, NO_MATCH]
+    assert ranking.cmc((99,)) == {"Top-99": 100.0}
     assert ranking.valid.tolist() == [True, False]
     assert (ranking.queries, ranking.valid_queries) == (2, 1)
     assert ranking.cmc((2,)) == {"Top-2": 100.0}
@@ -241,7 +242,7 @@ def test_gallery_of_one_image():
     one = torch.ones(1, 3)
     assert rank_features(one, one, [7], [7]).metrics((1,))["mAP (step)"] == 100
     assert rank_features(one, one, [7], [8]).valid_queries == 0
-    assert rank_features(one, one, [7], [-1]).first.tolist() == [2]
+    assert rank_features(one, one, [7], [-1]).first.tolist() == [NO_MATCH]
     assert rank_features(one, one, [7], [7], [1], [1]).valid_queries == 0
 
 
@@ -249,7 +250,7 @@ def test_no_queries():
     ranking = rank_features(torch.ones(0, 3), torch.ones(2, 3), [], [1, 2])
     assert isinstance(ranking, Ranking)
     assert ranking.queries == 0
-    with pytest.raises(UsageError, match="no query"):
+    with pytest.raises(UsageError, match="none of the 0 queries"):
         ranking.cmc()
 
 
@@ -297,7 +298,7 @@ def test_single_shot_equals_naive_draws(exclude):
                     drawn[gallery_pids[g]] = (number, g)
             if pid not in drawn:
                 assert not shots.valid[q]
-                assert shots.ranks[r, q] == 61
+                assert shots.ranks[r, q] == NO_MATCH
                 continue
             own = scores[q, drawn[pid][1]]
             better = sum(bool(scores[q, g] > own) for _, g in drawn.values())
@@ -347,6 +348,25 @@ def test_multi_query_pools_the_person_in_the_camera():
         pool_queries(features, pids, camids, [1], [1], "sum")
     with pytest.raises(UsageError, match="40 features"):
         pool_queries(features, pids[:3], camids[:3], [1], [1])
+
+
+@pytest.mark.parametrize("kind", [list, np.asarray, np.asfortranarray, torch.tensor])
+def test_features_may_be_lists_arrays_or_tensors(kind):
+    query, gallery = kind([[1.0, 0.0]]), kind([[0.9, 0.1], [0.0, 1.0], [0.7, 0.6]])
+    ids = torch.tensor([5]), (5, 6, 5), [1], np.array([1, 2, 2])
+    assert rank_features(query, gallery, *ids).ranks.tolist() == [1]
+    assert rank_features(query, gallery, *ids, exclude="none").ranks.tolist() == [1, 2]
+    assert rank_scores(kind([[0.9, 0.1, 0.5]]), *ids).ranks.tolist() == [1]
+    assert single_shot(query, gallery, *ids, repeats=2).ranks.tolist() == [[1], [1]]
+    pooled = pool_queries(gallery, [5, 6, 5], [1, 1, 1], [5], [1])
+    assert pooled[0].tolist() == pytest.approx([0.8, 0.35])
+
+
+def test_read_only_and_whole_numbers():
+    gallery = np.array([[3, 0], [0, 2]])
+    gallery.flags.writeable = False
+    assert rank_features([[1, 1]], gallery, [1], [1, 2], metric="euclidean").ranks.tolist() == [2]
+    assert gallery.tolist() == [[3, 0], [0, 2]]
 
 
 # ------------------------------------------------------------------ bad input

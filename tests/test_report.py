@@ -1,24 +1,20 @@
-"""Figures, a notebook's page, the index, and running notebooks."""
+"""A notebook's page, the index, and running notebooks."""
 
 import base64
-import io
 import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from reidlib.data.batches.masks import LABELS
 from reidlib.errors import DataError, StoreError, UsageError
-from reidlib.papers.claims import Claim, ClaimResult, Side
+from reidlib.papers.claims import VERDICTS, Claim, ClaimResult, Side
 from reidlib.papers.tables import Measurement, fill, load_tables
 from reidlib.report import Html, style
 
@@ -29,6 +25,7 @@ pytest.importorskip("papermill")
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output  # noqa: E402
 
 from reidlib.report import figures  # noqa: E402
+from reidlib.report.claims import claims_table  # noqa: E402
 from reidlib.report.html import Banner, mathml, problems, render_page, write_page  # noqa: E402
 from reidlib.report.index import (  # noqa: E402
     duration,
@@ -54,150 +51,6 @@ BANNER = Banner(
     tagger="the tagger",
 )
 
-# ------------------------------------------------------------------ figures
-
-
-def images(n: int, height: int = 48, width: int = 16) -> list[np.ndarray]:
-    rng = np.random.default_rng(0)
-    return [rng.integers(0, 255, (height, width, 3), dtype=np.uint8) for _ in range(n)]
-
-
-def png_of(html: Html) -> np.ndarray:
-    encoded = re.search(r'base64,([^"]+)"', html.html)[1]
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB")).astype(int)
-
-
-def alt_of(html: Html) -> str:
-    return re.search(r'alt="([^"]*)"', html.html)[1]
-
-
-def near(picture: np.ndarray, color: str) -> int:
-    """Pixels of a color."""
-    target = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
-    return int((np.abs(picture - target).max(-1) < 12).sum())
-
-
-def result(verdict: str, difference: float | None, says: str = "a claim $x$") -> ClaimResult:
-    side = Side(1, "a", "Top-1")
-    claim = Claim("c", "4", 1, says, "", "Top-1", ((side, side),))
-    if difference is None:
-        return ClaimResult(claim, verdict, side, side, 1.0, reason="because")
-    return ClaimResult(
-        claim, verdict, side, side, 1.0, difference, difference - 2, difference + 2, 1, 9
-    )
-
-
-HISTORY = [
-    {"epoch": n, "stage": "1" if n < 2 else "2", "lr": 0.1 / (n + 1), "seconds": 1.0}
-    | {"images_per_s": 9.0, "loss": 3.0 - n, "id": 2.0 - n / 2}
-    for n in range(3)
-]
-
-
-@cache
-def all_figures() -> dict[str, Html]:
-    pictures = images(4)
-    maps = np.random.default_rng(0).random((4, 6, 2))
-    return {
-        "curves": figures.curves(HISTORY),
-        "gallery": figures.gallery("a $man$ in <red>", pictures, [True, False, False, True]),
-        "image query": figures.gallery(pictures[0], pictures, [False] * 4, scores=[4, 3, 2, 1]),
-        "attention": figures.attention_grid(pictures, maps, ["a", "b", "$c", "d" * 50]),
-        "two maps": figures.attention_grid(pictures, {"off": maps * 0, "on": maps}, columns=2),
-        "sheet": figures.contact_sheet(pictures, ["1", "2", "3", "4"], caption="Images & people"),
-        "drawn shot": figures.drawn_shot(
-            pictures[0],
-            np.arange(pictures[0][..., 0].size).reshape(pictures[0].shape[:2]) % 6,
-            np.linspace(0, 5, 18 * 3).reshape(18, 3).clip(0, 1),
-            LABELS,
-            caption="A <red> shot",
-        ),
-        "lengths": figures.caption_lengths([3, 5, 5, 8], published_mean=23.5),
-        "sweep": figures.sweep(
-            [2, 4, 6],
-            {"VGG-16": [1, 3, 2]},
-            {"VGG-16": [5, None, 7]},
-            xlabel="k",
-            std={"VGG-16": [1, None, 1]},
-            synthetic=True,
-        ),
-        "nothing measured": figures.sweep([2, 4], {"V": [1, 2]}, {"V": [None, None]}, xlabel="k"),
-        "forest": figures.forest(
-            [result("reproduced", 3), result("contradicted", -3), result("not_run", None)]
-        ),
-        "empty forest": figures.forest([result("not_run", None)]),
-    }
-
-
-def test_figures_are_complete_html() -> None:
-    for name, html in all_figures().items():
-        assert len(alt_of(html)) > 20, name
-        assert "<figcaption>" in html.html and "<red>" not in html.html
-        picture = png_of(html)
-        assert picture.shape[0] > 60 and picture.shape[1] > 150, name
-        assert picture.std() > 1, name  # not blank
-        body = f'<html lang="en"><title>t</title><main><h1>h</h1>{html}</main></html>'
-        assert problems(body) == [], name
-
-
-def test_figures_leave_nothing_open() -> None:
-    import matplotlib.pyplot as plt
-
-    before = plt.get_fignums()
-    figures.curves(HISTORY)
-    fig = plt.figure()
-    figures.figure(fig, "a figure", "caption")
-    assert plt.get_fignums() == before
-
-
-def test_a_figure_needs_alternative_text() -> None:
-    fig, _ = figures.new_figure(2, 2)
-    with pytest.raises(ValueError, match="alternative text"):
-        figures.figure(fig, " ", "caption")
-
-
-def test_gallery_marks_by_color_and_says_the_ranks() -> None:
-    gray = [np.full((48, 16, 3), 128, np.uint8)] * 3
-    mixed = figures.gallery("q", gray, [False, True, False])
-    assert "correct at rank 2" in alt_of(mixed)
-    green, red = (near(png_of(mixed), c) for c in (figures.GREEN, figures.RED))
-    assert green > 500 and red > 500
-    wrong = figures.gallery("q", gray, [False] * 3)
-    assert near(png_of(wrong), figures.GREEN) == 0 and "none of them correct" in alt_of(wrong)
-    # A dashed frame covers less than a solid one.
-    right = figures.gallery("q", gray, [True] * 3)
-    assert near(png_of(wrong), figures.RED) < near(png_of(right), figures.GREEN)
-
-
-def test_gallery_and_attention_check_their_lengths() -> None:
-    with pytest.raises(ValueError, match="4 images and 3 flags"):
-        figures.gallery("q", images(4), [True] * 3)
-    with pytest.raises(ValueError, match="4 images and 3 maps"):
-        figures.attention_grid(images(4), np.zeros((3, 2, 2)))
-
-
-def test_attention_is_bright_where_the_weight_is() -> None:
-    maps = np.zeros((1, 8, 4))
-    maps[0, :4] = 1.0  # upper half
-    picture = png_of(figures.attention_grid([np.full((80, 40, 3), 90, np.uint8)], maps))
-    height, width = picture.shape[:2]
-    overlay = picture[:, width // 2 + 10 : -20].sum(-1)
-    assert overlay[height // 4].mean() > overlay[-height // 4].mean() + 100
-
-
-def test_forest_counts_what_it_leaves_out() -> None:
-    html = figures.forest([result("reproduced", 3), result("not_run", None)])
-    assert "1 claims were not run" in html.html
-    assert "1 reproduced, 0 contradicted" in alt_of(html)
-
-
-def test_html_fragments() -> None:
-    both = Html("<p>a</p>") + Html("<p>b</p>")
-    assert both._repr_html_() == "<p>a</p>\n<p>b</p>"
-    assert len(repr(Html("x" * 100_000))) < 60
-    assert 'data-reidlib="fragments"' in style().html
-
-
 # ------------------------------------------------------------------ page
 
 
@@ -216,7 +69,12 @@ def page_of(tmp_path: Path, *cells: Any, **kwargs: Any) -> str:
 
 
 def test_page_is_complete_and_offline(tmp_path: Path) -> None:
-    pictures = [str(html) for html in all_figures().values()]
+    history = [{"epoch": n, "lr": 0.1, "loss": 3.0 - n} for n in range(3)]
+    pictures = [
+        str(figures.curves(history)),
+        str(figures.contact_sheet([np.zeros((8, 4, 3), np.uint8)], ["one"], caption="c")),
+        str(claims_table([result("reproduced", 3)], synthetic=True)),
+    ]
     path = notebook(
         tmp_path / "n.ipynb",
         new_markdown_cell("# IMG-Net & more\n\nSee [a link](https://example.org)."),
@@ -246,6 +104,31 @@ def test_banner_tells_real_from_synthetic(tmp_path: Path) -> None:
     assert "Real data." in real and "Synthetic data." not in real and "mAP" not in real
     failed = render_page(path, BANNER, failed="cell <3> broke")
     assert "cell &lt;3&gt; broke" in failed
+
+
+def test_page_begins_with_its_opening_below_the_title(tmp_path: Path) -> None:
+    page = page_of(tmp_path, new_markdown_cell("## Part"), opening=Html("<p>the verdict</p>"))
+    assert re.search(r"Title</h1>\s*<p>the verdict</p>", page)
+    untitled = notebook(tmp_path / "u.ipynb", new_markdown_cell("text"))
+    assert "<p>the verdict</p>" in render_page(untitled, BANNER, opening=Html("<p>the verdict</p>"))
+
+
+def test_a_smoke_page_says_that_its_numbers_mean_nothing(tmp_path: Path) -> None:
+    assert "The numbers mean nothing." in page_of(tmp_path)
+    path = notebook(tmp_path / "n.ipynb", new_markdown_cell("# T"))
+    demo = Banner(synthetic=True, profile="demo", device="cpu", date="d")
+    assert "mean nothing" not in render_page(path, demo)
+
+
+def test_printed_tables_scroll_and_texts_wrap(tmp_path: Path) -> None:
+    aligned = "name    value\na         1.0\nb        12.0\n"
+    outputs = [
+        new_output("stream", name="stdout", text=aligned),
+        new_output("stream", name="stderr", text="a warning that may be long\n"),
+    ]
+    page = page_of(tmp_path, new_code_cell("x", outputs=outputs))
+    assert re.search(r'<pre class="stream columns" tabindex="0"[^>]*>name    value', page)
+    assert '<pre class="stream">a warning' in page
 
 
 def test_equations_become_mathml(tmp_path: Path) -> None:
@@ -382,6 +265,19 @@ def test_an_unreadable_notebook_is_named(tmp_path: Path) -> None:
 
 # ------------------------------------------------------------------ index
 
+
+def result(
+    verdict: str, difference: float | None, says: str = "a claim $x$", reason: str = ""
+) -> ClaimResult:
+    side = Side(1, "a", "Top-1")
+    claim = Claim("c", "4", 1, says, "", "Top-1", ((side, side),))
+    if difference is None:
+        return ClaimResult(claim, verdict, side, side, 1.0, reason="because")
+    return ClaimResult(
+        claim, verdict, side, side, 1.0, difference, difference - 2, difference + 2, 1, 9, reason
+    )
+
+
 HEADER = {
     "profile": "bench",
     "data": "synthetic",
@@ -446,13 +342,25 @@ def test_a_broken_summary_is_an_error_and_stays(tmp_path: Path, text: str) -> No
     assert path.read_text() == text
 
 
-def test_index_says_first_what_was_not_reproduced(tmp_path: Path) -> None:
-    verdicts = ["reproduced", "contradicted", "undecided", "not_run"]
+def text_of_html(html: str) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
+
+
+def test_index_leads_with_the_answer(tmp_path: Path) -> None:
+    """The picture with the links first, then what was contradicted and why; the rest is folded."""
+    side = Side(1, "a", "Top-1")
+    claim = Claim("worse", "4", 1, "says worse <x>", "", "Top-1", ((side, side),))
+    worse = ClaimResult(
+        claim, "contradicted", side, side, 1.0, -3.0, -5.0, -1.0, reason="a branch never learns"
+    )
+    claims = [result(v, None if v == "not_run" else 1.0, f"says {v} <x>") for v in VERDICTS]
+    tables = load_tables("imgnet")
+    filled = [fill(tables[6], lambda *_: [Measurement(None, value=1.0)]), fill(tables[7], _none)]
     update_summary(
         tmp_path,
         HEADER,
         {
-            "imgnet": entry(verdicts=verdicts, title="IMG-Net"),
+            "imgnet": paper_entry("ok", 61, filled, [worse, *claims], title="IMG-Net"),
             "ssan": paper_entry("failed", 3, title="SSAN", error="cell <3> broke"),
         },
     )
@@ -460,20 +368,54 @@ def test_index_says_first_what_was_not_reproduced(tmp_path: Path) -> None:
     (tmp_path / "imgnet").mkdir()
     (tmp_path / "imgnet" / "table_6.csv").write_text("x")
     page = write_index(tmp_path, expected={"imgnet": "IMG-Net", "gla": "GLA"}).read_text()
-    links = [p for p in problems(page) if "link to" in p]
-    assert problems(page) == [] and links == []
-    first, second = page.split('id="reports"')
-    assert "says contradicted &lt;x&gt;" in first and "says undecided" in first
-    assert "1 claims were not run" in first and "says not_run" in first
-    assert "says reproduced" not in page
-    assert "Table 7: 2 of 2" in first and "Table 6:" not in first
-    assert "cell &lt;3&gt; broke" in first
-    assert re.search(r"GLA:</strong> not run", first)
-    assert first.index("contradicted") < page.index("IMG-Net</a>")
-    assert "1 reproduced, 1 contradicted, 1 undecided, 1 not run" in second
-    assert 'href="imgnet.html"' in second and 'href="imgnet/table_6.csv"' in second
-    assert 'href="imgnet/table_7.csv"' not in second and 'href="ssan.html"' not in second
-    assert "Synthetic data." in first
+    assert problems(page) == []
+    answer, rest = page.split('id="contradicted"')
+    contradicted, folded = rest.split('id="rest"')
+    assert "5 claims: 1 reproduced, 2 contradicted, 1 undecided, 1 not run." in answer
+    said = "1 reproduced, 2 contradicted, 1 undecided, 1 not run"
+    assert answer.count(f'aria-label="{said}"') == 2  # of all papers and of the one
+    assert said in text_of_html(answer)
+    assert 'href="imgnet.html"' in answer and 'href="ssan.html"' not in page
+    assert "cell &lt;3&gt; broke" in answer and "GLA not" in text_of_html(answer).replace("– ", "")
+    assert 'class="trouble failed"' in answer and "contradicted" not in re.findall(
+        r'class="trouble (\w+)"', answer
+    )
+    assert "Synthetic data." in answer
+    assert 'href="imgnet.html#claim-worse">says worse &lt;x&gt;</a>' in contradicted
+    assert "a branch never learns" in contradicted
+    assert "measured −3.0 points, interval −5.0 to −1.0" in contradicted
+    assert "says undecided" not in contradicted and "says reproduced" not in contradicted
+    for kind in ("undecided", "reproduced", "not_run"):
+        (fold,) = re.findall(rf'<details id="{kind}">.*?</details>', folded, re.DOTALL)
+        assert f"says {kind} &lt;x&gt;" in fold
+    assert "Table 7: 2 of 2" in folded and "Table 6:" not in folded
+    assert 'href="imgnet/table_6.csv"' in folded and 'href="imgnet/table_7.csv"' not in folded
+
+
+def test_index_of_a_smoke_run_hands_out_no_verdicts(tmp_path: Path) -> None:
+    verdicts = ["reproduced", "contradicted", "undecided", "not_run"]
+    entries = {name: entry(verdicts=verdicts, title=name.upper()) for name in ("imgnet", "ssan")}
+    update_summary(tmp_path, HEADER | {"profile": "smoke"}, entries)
+    for name in entries:
+        (tmp_path / f"{name}.html").touch()
+    page = write_index(tmp_path).read_text()
+    assert problems(page) == []
+    text = text_of_html(page.split("</head>")[1])
+    assert "The numbers mean nothing" in text and "no claim is judged" in text
+    for word in ("reproduced", "contradicted", "undecided"):
+        assert word not in text
+    assert 'href="imgnet.html"' in page and "3 of 4 claims have numbers" in text
+
+
+def test_index_reads_summaries_of_earlier_versions(tmp_path: Path) -> None:
+    """Claims had seven keys; new ones (leans, reason) may be missing."""
+    old = {"id": "c", "table": 1, "says": "s", "verdict": "undecided"}
+    old |= {"difference": 1.0, "ci_low": None, "ci_high": None}
+    new = old | {"id": "d", "leans": "contradicted"}
+    update_summary(tmp_path, HEADER, {"imgnet": entry() | {"claims": [old, new]}})
+    page = write_index(tmp_path).read_text()
+    assert page.count("measured +1.0 points") == 2
+    assert page.count("leans to contradicted") == 1
 
 
 def test_index_notices_a_missing_report(tmp_path: Path) -> None:
@@ -485,8 +427,25 @@ def test_index_of_nothing_left_open(tmp_path: Path) -> None:
     done = paper_entry("ok", 1, [], [result("reproduced", 3)], title="P")
     update_summary(tmp_path, HEADER, {"imgnet": done})
     (tmp_path / "imgnet.html").touch()
-    page = write_index(tmp_path).read_text()
-    assert "Everything that these reports test was reproduced." in page
+    text = text_of_html(write_index(tmp_path).read_text())
+    assert "What was contradicted Nothing that was tested." in text
+    assert "1 claims: 1 reproduced, 0 contradicted" in text
+
+
+def test_writing_a_report_again_keeps_the_time_of_the_training(tmp_path: Path) -> None:
+    trained = entry() | {"wall_s": 249.0}
+    again = entry() | {"wall_s": 12.0, "finished": "later"}
+    update_summary(tmp_path, HEADER, {"imgnet": trained, "ssan": trained})
+    summary = update_summary(
+        tmp_path,
+        HEADER,
+        {"imgnet": again, "ssan": again, "gla": again},
+        untrained=["imgnet", "gla"],
+    )
+    walls = {name: paper["wall_s"] for name, paper in summary["papers"].items()}
+    assert walls == {"imgnet": 249.0, "ssan": 12.0, "gla": 12.0}
+    assert summary["wall_s"] == 273.0
+    assert summary["papers"]["imgnet"]["finished"] == "later"
 
 
 def test_entry_and_header_are_checked(tmp_path: Path) -> None:
@@ -622,6 +581,6 @@ def test_reports_but_html_and_notebook_need_no_jupyter() -> None:
         "            raise ImportError(name)\n"
         "sys.meta_path.insert(0, No())\n"
         "import reidlib.papers.claims, reidlib.report.claims, reidlib.report.figures\n"
-        "import reidlib.report.index, reidlib.report.tables\n"
+        "import reidlib.report.index, reidlib.report.tables, reidlib.report.opening\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

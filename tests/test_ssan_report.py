@@ -16,17 +16,17 @@ from reidlib.explore import common
 from reidlib.explore import ssan as explore
 from reidlib.explore.ssan import FIXED, MOVING, Thing, WordParts, mentions
 from reidlib.models.ssan import word_attention
-from reidlib.papers import ssan
-from reidlib.run.runner import key_of
+from reidlib.papers import driver, ssan
+from reidlib.papers.ssan.rows import FIGURE_7
+from reidlib.papers.text_to_image import encode_images, rank
+from reidlib.run.plan import key_of
 from reidlib.run.session import Session
 from reidlib.run.store import write_history
-from reidlib.train import Compute
 
 pytest.importorskip("matplotlib")
 nbformat = pytest.importorskip("nbformat")
 pytest.importorskip("papermill")
 
-from reidlib.report import figures  # noqa: E402
 from reidlib.report.html import Banner, write_page  # noqa: E402
 from reidlib.report.notebook import run_notebook  # noqa: E402
 
@@ -44,9 +44,9 @@ def trained(session) -> explore.Trained:
     """An SSAN with the weights that it starts a training with."""
     experiment = explore.experiment(session, "cuhk-pedes")
     dataset = session.dataset("cuhk-pedes")
-    data = ssan.prepare_data(experiment, dataset, session.cache, "cpu")
+    data = ssan.prepare(experiment, dataset, session.cache, "cpu")
     model = ssan.build(experiment, data).eval()
-    return explore.Trained(model, data, ssan.encode_images(model, data.test, Compute("cpu")))
+    return explore.Trained(model, data, encode_images(model, data.test))
 
 
 # ------------------------------------------------------------------ words and parts
@@ -154,7 +154,7 @@ def test_examples_frame_the_words_they_were_searched_for(trained):
 def test_search_and_retrieval_rank_by_the_sum_of_the_three_cosines(trained):
     split = trained.data.test
     (found,) = explore.retrievals(trained, [3], k=4)
-    ranks = ssan.rank(trained.model, split, Compute("cpu"))["Sg+Sl+Sn"]
+    ranks = rank(trained.model, split)["Sg+Sl+Sn"]
     if found.correct.count(True):
         assert ranks[3] == found.correct.index(True) + 1
     else:
@@ -191,7 +191,7 @@ def test_an_experiment_that_was_not_trained_has_no_model(session):
 
 
 def test_a_profile_may_leave_a_dataset_out(session, monkeypatch):
-    monkeypatch.setattr(ssan, "cell", lambda *_: None)
+    monkeypatch.setattr(driver, "cell", lambda *_: None)
     assert explore.experiment(session, "icfg-pedes") is None
     assert explore.load_trained(session, "icfg-pedes") is None
 
@@ -232,7 +232,14 @@ def plant(session: Session, experiment, evaluation: str, hits: list[bool]) -> No
     (folder / "experiment.json").write_text("{}")
     write_history(folder / "history.jsonl", [{"epoch": 0, "loss": 1.0}])
     metrics = {"evaluations": {evaluation: {"Top-1": 100 * float(np.mean(hits))}}}
-    store.finish(key, weights=b"w", ranks={evaluation: ranks}, provenance={}, metrics=metrics)
+    store.finish(
+        key,
+        weights=b"w",
+        ranks={evaluation: ranks},
+        people={evaluation: np.arange(len(hits))},
+        provenance={},
+        metrics=metrics,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +247,8 @@ def margins(tmp_path_factory, tiny_world) -> dict[str, explore.MarginSweep]:
     """Adaptive is better than 0.1, as good as 0.15, and 0.2 was not run; no ICFG-PEDES."""
     folder = tmp_path_factory.mktemp("margins")
     session = Session.create("smoke", results=folder, data=tiny_world)
-    cells = ssan.margins("smoke")["cuhk-pedes"]
+    names = ("adaptive", "0.1", "0.15", "0.2")
+    cells = {n: driver.cell("ssan", "smoke", FIGURE_7, "cuhk-pedes", n) for n in names}
     hits = {"adaptive": [True] * 40, "0.1": [True, False] * 20, "0.15": [True] * 40}
     for name, values in hits.items():
         (experiment,) = cells[name].experiments
@@ -258,111 +266,16 @@ def test_margins_are_measured_against_the_adaptive_one(margins):
     absent = margins["ICFG-PEDES"]
     assert absent.adaptive is None and absent.fixed == [None] * 3
     assert explore.margin_summary(margins) == (
-        "CUHK-PEDES: 1 reproduced, 1 undecided; ICFG-PEDES: not run."
+        "CUHK-PEDES: 1 undecided (leans reproduced), 1 undecided; ICFG-PEDES: not run."
     )
 
 
 def test_margin_table_says_what_was_not_run(margins):
     table = explore.margin_table(margins)
     assert table["adaptive is better"].tolist() == (
-        ["reproduced", "undecided", "not run"] + ["not run"] * 3
+        ["undecided (leans reproduced)", "undecided", "not run"] + ["not run"] * 3
     )
     assert table.loc[0, "adaptive − fixed"] == 50 and pd.isna(table.loc[2, "95 % from"])
-
-
-def figure_of_margins(margins: dict[str, explore.MarginSweep]):
-    return figures.against_reference(
-        ["0.1", "0.15", "0.2"],
-        {name: sweep.fixed for name, sweep in margins.items()},
-        {name: sweep.adaptive for name, sweep in margins.items()},
-        {name: sweep.differences for name, sweep in margins.items()},
-        xlabel="fixed margin",
-        name="adaptive",
-    )
-
-
-def test_figure_7_in_words(margins):
-    alt = re.search(r'alt="([^"]*)"', figure_of_margins(margins).html)[1]
-    assert "CUHK-PEDES: 50.00 at 0.1, 100.00 at 0.15; adaptive 100.00" in alt
-    assert "ICFG-PEDES: not run" in alt
-
-
-def test_bars_cross_the_line_only_where_the_difference_may_be_zero(margins, monkeypatch):
-    kept = []
-    monkeypatch.setattr(figures, "figure", lambda fig, *_: kept.append(fig))
-    figure_of_margins(margins)
-    axis = kept[0].axes[0]
-    (bars,) = axis.containers[0].lines[2]
-    (_, low), (_, high) = bars.get_segments()[0]
-    difference = margins["CUHK-PEDES"].differences[0]
-    assert low == pytest.approx(100 - difference.high) and high < 100
-    assert high == pytest.approx(100 - difference.low)
-    assert [line.get_ydata()[0] for line in axis.lines if line.get_linestyle() == "--"] == [100]
-    assert [text.get_text() for text in kept[0].axes[1].texts] == ["not run"]
-
-
-# ------------------------------------------------------------------ figures of words and rows
-
-
-def drawn(monkeypatch, count: int, **kwargs):
-    """The figure of `count` words, word n with weight n / count in all stripes."""
-    kept = []
-    monkeypatch.setattr(
-        figures, "figure", lambda fig, alt, caption: kept.append((fig, alt, caption))
-    )
-    words = [f"w{n}" for n in range(count)]
-    parts = np.repeat(np.arange(count)[:, None] / count, 6, axis=1)
-    image = np.zeros((96, 32, 3), np.uint8)
-    figures.word_parts(image, words, parts, caption="A sentence.", **kwargs)
-    return kept[0]
-
-
-@pytest.mark.parametrize(("count", "lines", "longest"), [(1, 1, 1), (15, 1, 15), (16, 2, 8)])
-def test_long_sentences_go_on_in_lines_of_about_one_length(monkeypatch, count, lines, longest):
-    fig, _, _ = drawn(monkeypatch, count)
-    heat = fig.axes[1::2]
-    assert len(heat) == lines and len(fig.axes) == 2 * lines
-    labels = [[label.get_text() for label in axis.get_xticklabels()] for axis in heat]
-    assert [word for line in labels for word in line] == [f"w{n}" for n in range(count)]
-    assert max(map(len, labels)) == longest
-    # Every word keeps its own weights, and one color scale holds for all lines.
-    shown = np.concatenate([axis.images[0].get_array()[0] for axis in heat])
-    np.testing.assert_allclose(shown, np.arange(count) / count)
-    assert {axis.images[0].get_clim() for axis in heat} == {(0, 1)}
-
-
-def test_a_picture_stands_level_with_its_stripes(monkeypatch):
-    fig, _, _ = drawn(monkeypatch, 4)
-    fig.draw_without_rendering()
-    picture, heat = (axis.get_window_extent() for axis in fig.axes)
-    assert picture.y0 == pytest.approx(heat.y0) and picture.y1 == pytest.approx(heat.y1)
-    ticks = fig.axes[0].get_yticklabels()
-    assert [t.get_text() for t in ticks] == ["1", "2", "3", "4", "5", "6"]
-    assert fig.axes[0].get_yticks()[0] < fig.axes[0].get_yticks()[5]  # down the picture
-    bottom, top = fig.axes[0].get_ylim()
-    assert bottom > top
-
-
-def test_marked_and_unknown_words_can_be_told_without_color(monkeypatch):
-    fig, alt, caption = drawn(monkeypatch, 3, known=[True, False, True], marked=[2])
-    labels = fig.axes[1].get_xticklabels()
-    assert [label.get_text() for label in labels] == ["w0", "[w1]", "w2"]
-    assert [label.get_fontweight() for label in labels] == ["normal", "normal", "bold"]
-    assert len(fig.axes[1].patches) == 1
-    assert "From the top: w2: 0.67, 0.67" in alt and "“w0 w1 w2”" in alt
-    assert caption.endswith("Words in brackets are not in the vocabulary.")
-    assert drawn(monkeypatch, 3)[2] == "A sentence."
-
-
-def test_words_and_weights_have_to_fit():
-    with pytest.raises(ValueError, match="2 words and weights for 3"):
-        figures.word_parts(np.zeros((6, 2, 3), np.uint8), ["a", "b"], np.zeros((3, 6)), caption="c")
-
-
-def test_rows_of_pictures_keep_their_names(monkeypatch):
-    image = np.zeros((8, 4, 3), np.uint8)
-    html = figures.picture_rows({"one": [image] * 3, "two": [image]}, caption="Rows.")
-    assert 'alt="Rows of example images: one (3), two (1)."' in html.html
 
 
 # ------------------------------------------------------------------ the notebook without runs
@@ -370,7 +283,7 @@ def test_rows_of_pictures_keep_their_names(monkeypatch):
 
 def test_the_notebook_runs_through_where_data_and_runs_are_missing(session, tmp_path):
     done = run_notebook(
-        ROOT / "notebooks" / ssan.NOTEBOOK,
+        ROOT / "notebooks" / ssan.ABOUT.notebook,
         tmp_path / "ssan.ipynb",
         {
             "profile": "smoke",
@@ -387,7 +300,7 @@ def test_the_notebook_runs_through_where_data_and_runs_are_missing(session, tmp_
     assert re.search(r"\b0 of \d+ runs are in the store", page)
     for text in (
         "icfg-pedes is left out",
-        "SSAN has not been trained on CUHK-PEDES in this profile yet.",
+        "SSAN on CUHK-PEDES has not been trained here in this profile yet.",
         "CUHK-PEDES: not run; ICFG-PEDES: not run.",
         "SSAN has not been trained in this profile yet.",
     ):

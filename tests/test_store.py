@@ -28,6 +28,7 @@ def finish(store: Store, key: str = KEY, scores: dict | None = None) -> Run:
         key,
         weights=b"weights",
         ranks={"GS": np.array([1, 3, 2], np.int32)},
+        people={"GS": np.array([7, 7, 9])},
         provenance={"device": "cpu"},
         metrics={"evaluations": {"GS": {"Top-1": 33.3}}},
         scores=scores,
@@ -48,7 +49,8 @@ def test_round_trip(tmp_path):
     with pytest.raises(StoreError, match="no evaluation 'LS'; it holds GS"):
         run.ranks("LS")
     assert run.scores("GS", "Top-1") is None
-    assert not (run.folder / "scores.npz").exists()
+    assert run.people("GS").tolist() == [7, 7, 9]
+    assert run.weights.read_bytes() == b"weights"
 
 
 SCORES = {"single query": {"mAP (trapezoid)": np.array([0.25, np.nan, 1.0])}}
@@ -79,12 +81,12 @@ def test_a_run_with_damaged_scores_is_not_taken_for_finished(tmp_path, how):
     assert damage(Run(KEY, store.folder(KEY)))
 
 
-# Weights are opened only by those who use them, so of these only the size is checked.
+# Weights are opened only by those who use them: until then only their size is checked.
 @pytest.mark.parametrize(
     ("name", "how"),
     [
         (name, how)
-        for name in ("experiment.json", "history.jsonl", "ranks.npz", "metrics.json")
+        for name in ("experiment.json", "history.jsonl", "ranks.npz", "people.npz", "metrics.json")
         for how in ("truncated", "removed", "same size, other bytes")
     ]
     + [("model.safetensors", "truncated"), ("model.safetensors", "removed")],
@@ -104,6 +106,35 @@ def test_a_damaged_run_is_not_taken_for_finished(tmp_path, name, how):
     assert why
     store.discard(KEY)
     assert not store.folder(KEY).exists()
+
+
+def test_weights_of_other_bytes_are_refused_when_they_are_read(tmp_path):
+    run = finish(Store(tmp_path))
+    (run.folder / "model.safetensors").write_bytes(b"weighty")
+    with pytest.raises(StoreError, match=r"model\.safetensors: its content is not what was"):
+        _ = Store(tmp_path).load(KEY).weights
+
+
+def test_a_flipped_bit_anywhere_is_seen(tmp_path):
+    store = Store(tmp_path)
+    folder = finish(store, scores=SCORES).folder
+    for path in sorted(folder.iterdir()):
+        if path.name == "model.safetensors":
+            continue
+        content = path.read_bytes()
+        for place in range(0, len(content), max(1, len(content) // 40)):
+            path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+            assert store.load(KEY) is None, (path.name, place)
+        path.write_bytes(content)
+    assert store.load(KEY) is not None
+
+
+def test_a_run_under_another_key_is_not_taken(tmp_path):
+    store = Store(tmp_path)
+    finish(store)
+    store.folder(KEY).rename(store.folder("f" * 16))
+    assert store.load("f" * 16) is None
+    assert "of run 0123456789abcdef, expected ffff" in damage(Run("f" * 16, store.folder("f" * 16)))
 
 
 def test_a_full_disk_is_a_clear_error_and_the_old_file_stays(tmp_path, monkeypatch):
@@ -199,7 +230,17 @@ def test_keys_depend_on_everything_but_the_name():
     assert all(len(key) == 16 and int(key, 16) >= 0 for key in keys)
 
 
+def test_a_new_switch_leaves_keys_as_they_are():
+    """Only what differs from the defaults is hashed."""
+    fields = [("width", float, 1.0), ("switch", bool, False)]
+    later = dataclasses.make_dataclass("ToyModel", fields, frozen=True)
+    base = experiment().key("f")
+    assert experiment(model=later()).key("f") == base
+    assert experiment(model=later(switch=True)).key("f") != base
+
+
 def test_keys_are_the_same_on_every_machine():
     """A fixed value: results that were stored by another version are found again."""
     assert json.dumps(experiment().settings())  # plain data
-    assert experiment().key("f") == "fd227cd60aab4ff5"
+    assert experiment(seed=1, start=experiment()).key("f", "s") != experiment(seed=1).key("f")
+    assert experiment().key("f") == "c64f9aea39074a8f"

@@ -40,6 +40,9 @@ class FakeRun:
     def scores(self, evaluation: str, metric: str) -> None:
         return None
 
+    def people(self, evaluation: str) -> np.ndarray:
+        return np.arange(len(self._ranks[evaluation])) // 2
+
 
 def fake_measure(
     seeds: int = 1, missing: Sequence[str] = (), failed: Sequence[str] = (), queries: int = 200
@@ -361,7 +364,8 @@ def test_synthetic_tables_show_gains_and_no_difference(tables: dict) -> None:
     assert "+0.1 / +10.0" in row  # 53.51 - 53.36, 30 - 20
     assert "baseline" in _row(page, "vgg-average")
     # As in the paper max beats average; fused is below both here; the ResNet rows all tie.
-    assert "Top-1: 1 of 3 pairs of measured rows (33 %)" in page
+    assert "Top-1: 1 of 3 pairs of measured rows (33 %) stand in the paper&#x27;s order" in page
+    assert "Kendall&#x27;s tau −0.24, 95 % interval −1.00 … +0.67, choice of people alone" in page
     real = published_table(fill(tables[6], measure), synthetic=False).html
     assert "difference" in real
     assert "−23.51" in _row(real, "vgg-max")  # 30 - 53.51
@@ -375,6 +379,22 @@ def test_statuses_are_said(tables: dict) -> None:
     assert "±" in _row(page, "vgg-fused")
     assert "1 of 6 own rows were not run; 1 of 6 own rows failed." in page
     assert 'href="i/table_6.csv"' in page
+
+
+def test_the_chance_level_is_said_where_runs_know_it(tables: dict) -> None:
+    def measure(table: int, row: str, column: str) -> list[Measurement]:
+        measured = fake_measure(2)(table, row, column)
+        for seed, measurement in enumerate(measured):
+            measurement.run.metrics["chance"] = {"all": {"Top-1": 4.0 + seed, "Top-5": 20.04}}
+        return measured
+
+    filled = fill(tables[6], measure)
+    assert filled.cells["vgg-max", "Top-1"].chance == 4.5
+    assert filled.cells["vgg-max", "Top-10"].chance is None
+    page = published_table(filled, synthetic=True).html
+    assert "A random ranking reaches: Top-1 4.5; Top-5 20.0." in page
+    without = published_table(fill(tables[6], fake_measure()), synthetic=True).html
+    assert "random ranking" not in without
 
 
 def test_a_missing_seed_is_said(tables: dict) -> None:

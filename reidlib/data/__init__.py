@@ -1,6 +1,7 @@
 """Dataset formats, text, and images: everything between a folder on disk and a batch.
 
-One module per dataset format, each with the same three names: `NAME` (as on the command line),
-`FOLDER` (what the dataset's folder is called below the data root) and `load(root)`, which returns
-a `reidlib.data.dataset.Dataset`. Nothing is imported here, so reading annotations needs no torch.
+`register` lists the datasets, `load` loads one by its name as a `dataset.Dataset`; `formats` has a
+loader for each, `language` makes captions words, `batches` makes images and words tensors. What is
+read beside a dataset is in `extras`, what files hold in `content`. Nothing is imported here, so
+reading annotations needs no torch.
 """

@@ -1,17 +1,20 @@
 """What every loader returns: one table per split, and a fingerprint of the files behind it."""
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from reidlib.data import content, generated
+from reidlib.errors import DataError
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """A person re-identification dataset as found on disk.
 
@@ -27,24 +30,61 @@ class Dataset:
     - `captions` (list of str): text-image datasets only; at least one, possibly empty, string.
     - `camid` (int64): image-image datasets only.
 
-    `images` is the folder that paths are relative to. `synthetic` holds the parameters of a
-    generated dataset (its SYNTHETIC.json) and is None for real data. `fingerprint` (sha256, hex)
-    changes when the annotation or the set or size of the image files does, and does not change when
-    the dataset is moved or copied. `notes` are sentences about oddities that were found and
-    tolerated, for reports to show.
+    `images` is the folder that paths are relative to. `files` are all the files that tables and
+    pictures come from, relative to `root`, with forward slashes. `synthetic` holds the parameters
+    of a generated dataset (its SYNTHETIC.json) and is None for real data. `split` is the number of
+    the random split, 0 where there is an official one. `notes` are sentences about oddities that
+    were found and tolerated, for reports to show. `cache` is the folder that remembers digests of
+    files; without it, files are read whole for every fingerprint.
     """
 
     name: str
     root: Path
     images: Path
     splits: dict[str, pd.DataFrame]
+    files: tuple[str, ...]
     synthetic: dict[str, Any] | None
-    fingerprint: str
+    split: int = 0
     notes: tuple[str, ...] = ()
+    cache: Path | None = None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """64 hex digits that change when the data does, and not when it is moved or copied.
+
+        Of real data: a digest of the content of all `files`. Of generated data: one of what it was
+        made from, the same as `reidlib.world.write.world_fingerprint` gives before it is drawn.
+        Equal for the random splits and the protocols of one format; names tell those apart.
+
+        Raises `DataError` if files cannot be read, or generated ones are not what was written.
+        """
+        if self.synthetic is not None:
+            generated.verify(self.root, self.synthetic, self.cache)
+            return generated.made_from(self.synthetic)
+        found = content.digests([self.root / name for name in self.files], self.cache)
+        return content.combined(zip(self.files, found, strict=True))
 
     def image_paths(self, split: str) -> list[Path]:
         """Absolute path of every image of `split`, in row order."""
         return [self.images / path for path in self.splits[split]["path"]]
+
+
+@dataclass(frozen=True)
+class Hashed:
+    """A dataset as a key of caches: equal to one with the same fingerprint in the same place."""
+
+    dataset: Dataset
+
+    @property
+    def _key(self) -> tuple[Any, ...]:
+        data = self.dataset
+        return data.name, data.split, data.fingerprint, data.root
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Hashed) and self._key == other._key
 
 
 def labels(pids: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -70,7 +110,10 @@ def captions_frame(split: pd.DataFrame) -> pd.DataFrame:
 
 
 def file_sizes(images: Path, paths: Sequence[str]) -> list[int]:
-    """Size in bytes of every file `images / path`, -1 where there is none. Only calls `stat`."""
+    """Size in bytes of every file `images / path`, -1 where there is none. Only calls `stat`.
+
+    Raises `DataError` where the file system does not let us see.
+    """
     folder = str(images)
     sizes = []
     for path in paths:
@@ -78,20 +121,9 @@ def file_sizes(images: Path, paths: Sequence[str]) -> list[int]:
             sizes.append(os.stat(f"{folder}/{path}").st_size)
         except (FileNotFoundError, NotADirectoryError):
             sizes.append(-1)
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{folder}/{path}: cannot be looked at ({getattr(error, 'strerror', error)}); "
+                "expected a file that this user may read"
+            ) from error
     return sizes
-
-
-def fingerprint(annotations: Sequence[Path], paths: Sequence[str], sizes: Sequence[int]) -> str:
-    """sha256 (hex) over the annotation files' names and bytes and the sorted (path, size) list.
-
-    `paths` are relative to the image folder, so the result is the same wherever the dataset lies;
-    modification times play no part.
-    """
-    digest = hashlib.sha256()
-    for annotation in annotations:
-        content = annotation.read_bytes()
-        digest.update(f"{annotation.name} {len(content)}\n".encode())
-        digest.update(content)
-    listing = sorted(zip(paths, sizes, strict=True))
-    digest.update("\n".join(f"{path} {size}" for path, size in listing).encode())
-    return digest.hexdigest()

@@ -1,67 +1,41 @@
 """Every dataset by its name, which carries the protocol: "cuhk03-classic-labeled-split-3"."""
 
-import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from reidlib.data.formats import cuhk01, cuhk03, cuhk_pedes, cuhk_sysu, icfg_pedes, market1501, rstpreid, viper
 from reidlib.data.dataset import Dataset
-from reidlib.errors import UsageError
+from reidlib.data.register import FORMATS, format_of, loader_of, parse, splits_of, with_split
 
-_WHOLE = {module.NAME: module for module in (cuhk_pedes, icfg_pedes, rstpreid, market1501)}
-_HALVES = {module.NAME: module for module in (cuhk01, viper)}  # split in halves, ten times
-
-NAMES = (
-    *_WHOLE,
-    *cuhk_pedes.DOMAINS,
-    cuhk_pedes.TRANSFER,
-    cuhk_sysu.NAME,
-    *_HALVES,
-    *cuhk03.NAMES,
-)
+__all__ = ["format_of", "load", "parse", "splits_of", "with_split"]
 
 
-def load(root: Path, name: str, exports: Path | None = None) -> Dataset:
+def load(root: Path, name: str, exports: Path | None = None, cache: Path | None = None) -> Dataset:
     """The dataset called `name`, from the folder `root` that the datasets' folders are in.
 
     Args:
-        name: one of `NAMES`; for CUHK01, VIPeR and the classic protocol of CUHK03 also with
-            "-split-<k>" behind it, the number of the random split (0 where none is given).
+        name: one of `reidlib.data.register.names()`; for datasets with random splits also with
+            "-split-<k>" behind it, the number of the split (0 where none is given).
         exports: folder for images that are kept inside other files (CUHK03, CUHK-SYSU) and
             written out on the first load; by default the dataset's own folder.
+        cache: folder that remembers the digests of files, so that each is read whole only once.
 
     Raises:
         UsageError: no such dataset.
-        DataError: the data is missing, or not what it should be.
+        DataError: the data is missing, or not what it should be; a generated dataset is not what
+            was written.
     """
-    base, number = parse(name)
-    if base in _WHOLE:
-        return _WHOLE[base].load(root)
-    if base == cuhk_pedes.TRANSFER:
-        return cuhk_pedes.transfer(cuhk_pedes.load(root))
-    if base in cuhk_pedes.DOMAINS:
-        return cuhk_pedes.domain(cuhk_pedes.load(root), base)
-    if base == cuhk_sysu.NAME:
-        return cuhk_sysu.load(root, images=exports)
-    if base in _HALVES:
-        return _HALVES[base].load(root, split=number)
-    return cuhk03.load(root, base, split=number, images=exports)
-
-
-def parse(name: str) -> tuple[str, int]:
-    """A dataset's name without the number of its split, and that number."""
-    match = re.fullmatch(r"(.+?)(?:-split-(\d+))?", name)
-    base, number = (match[1], int(match[2] or 0)) if match else (name, 0)
-    splits = base in _HALVES or base.startswith("cuhk03-classic")
-    if base not in NAMES or (match and match[2] and not splits):
-        raise UsageError(f"unknown dataset {name!r}: expected one of {', '.join(NAMES)}")
-    return base, number
-
-
-def format_of(name: str) -> str:
-    """The on-disk format behind a dataset's name, which is a writer's name, too: "cuhk03"."""
-    if name == cuhk03.NAME:  # the format itself, not one of the datasets in it
-        return name
-    base, _ = parse(name)
-    if base in cuhk03.NAMES:
-        return cuhk03.NAME
-    return cuhk_pedes.NAME if base.startswith(cuhk_pedes.NAME) else base
+    root = Path(root)
+    base, split = parse(name)
+    form = FORMATS[format_of(base)]
+    arguments: dict[str, Any] = {}
+    if len(form.datasets) > 1:
+        arguments["name"] = base
+    if form.datasets[base] > 1:
+        arguments["split"] = split
+    if form.exports:
+        arguments |= {"exports": exports, "cache": cache}
+    dataset = replace(loader_of(base).load(root, **arguments), cache=cache)
+    if dataset.synthetic is not None:
+        _ = dataset.fingerprint  # raises if it is not what was written
+    return dataset

@@ -17,8 +17,8 @@ from reidlib.data.language.tagger import load_tagger
 from reidlib.errors import DataError
 from reidlib.experiment import Experiment, Training
 from reidlib.metrics.first_match import top_matches
-from reidlib.papers import get_paper
-from reidlib.run.runner import key_of
+from reidlib.papers import driver
+from reidlib.run.plan import key_of
 from reidlib.run.session import Session
 
 
@@ -60,16 +60,15 @@ def finished(
     session: Session, experiment: Experiment, device: str = "cpu"
 ) -> tuple[nn.Module, Any] | None:
     """A finished run's model, in evaluation mode, and its data, both on `device`; None if the
-    experiment has not been trained yet.
+    experiment has not been trained here yet.
     """
-    run = session.store.load(key_of(session, experiment))
+    run = session.store.load_trained(key_of(session, experiment))
     if run is None:
         return None
-    paper = get_paper(experiment.paper)
     dataset = session.dataset(experiment.dataset)
-    data = paper.prepare_data(experiment, dataset, session.cache, device)
-    model = paper.load_model(experiment, data, run.folder / "model.safetensors")
-    return model.to(device), data
+    paper = driver.get_paper(experiment.paper)
+    data = paper.prepare(experiment, dataset, session.cache, device)
+    return driver.load_trained(experiment, data, run.weights).to(device), data
 
 
 def as_text(data: TextImageData, sentence: str, kinds: Sequence[str] = ("np",)) -> Text:

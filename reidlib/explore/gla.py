@@ -25,9 +25,10 @@ from reidlib.errors import DataError
 from reidlib.experiment import Experiment
 from reidlib.explore import common
 from reidlib.models.gla import GLA, phrase_heat_maps, phrase_owner, text_to_image_scores
-from reidlib.papers import gla
+from reidlib.papers import driver
 from reidlib.papers.bootstrap import RESAMPLES
-from reidlib.papers.gla.search import encode, encode_pairs
+from reidlib.papers.gla.method import encode_pairs, phi
+from reidlib.papers.image_to_image import encode
 from reidlib.run.session import Session
 from reidlib.train import Compute
 
@@ -126,7 +127,7 @@ class Ranked(NamedTuple):
 
 def experiment(session: Session, table: int, row: str, column: str) -> Experiment:
     """The first seed's training behind a cell of the tables."""
-    return gla.cell(session.profile_name, table, row, column, 1).experiments[0]
+    return driver.cell("gla", session.profile, table, row, column).experiments[0]
 
 
 def proposed(session: Session, dataset: str) -> Experiment:
@@ -143,7 +144,7 @@ def load_trained(session: Session, experiment: Experiment) -> Trained | None:
     if isinstance(data, TextImageData):
         gallery, query = encode_pairs(model, data.test)
     else:
-        query, gallery = encode(model, data.query), encode(model, data.gallery)
+        query, gallery = encode(phi(model), data.query), encode(phi(model), data.gallery)
     return Trained(model, data, query, gallery)
 
 
@@ -473,7 +474,7 @@ def _counts(name: str, dataset: Dataset) -> tuple[Mapping[str, Counts], Mapping[
         }
         return image_sets.count(splits), published
     if name.startswith(cuhk03.NAME):
-        return cuhk03.count(splits), cuhk03.expected_counts(None, name)
+        return cuhk03.count(splits), cuhk03.PUBLISHED[name]
     module = {"market1501": market1501, "cuhk01": cuhk01, "cuhk-pedes": cuhk_pedes}[name]
     return module.count(splits), module.EXPECTED
 

@@ -11,16 +11,17 @@ from reidlib.data.batches.pairs import TextImageData, text_of
 from reidlib.experiment import Experiment
 from reidlib.explore import common
 from reidlib.models.imgnet import (
+    EVALUATIONS,
     ImageCodes,
     IMGNet,
     TextCodes,
     attention_maps,
-    fuse,
-    similarity_blocks,
+    similarities,
 )
-from reidlib.papers.imgnet import cell, encode
+from reidlib.models.parts.codes import fuse
+from reidlib.papers import driver
+from reidlib.papers.text_to_image import encode_images
 from reidlib.run.session import Session
-from reidlib.train import Compute
 
 FULL = {
     "VGG-16": (1, "vgg-ch1-sp1-gs1-ls1-gp1-gn"),
@@ -35,13 +36,12 @@ class Trained:
     model: IMGNet
     data: TextImageData
     images: ImageCodes
-    texts: TextCodes
 
 
 def full_experiment(session: Session, backbone: str = "VGG-16") -> Experiment:
     """The paper's full model: channel and spatial attention, all three granularities, GN."""
     table, row = FULL[backbone]
-    return cell(session.profile_name, table, row, "Top-1", 1).experiments[0]
+    return driver.cell("imgnet", session.profile, table, row, "Top-1").experiments[0]
 
 
 def load_trained(session: Session, experiment: Experiment) -> Trained | None:
@@ -50,15 +50,12 @@ def load_trained(session: Session, experiment: Experiment) -> Trained | None:
     if found is None:
         return None
     model, data = found
-    return Trained(model, data, *encode(model, data.test, Compute("cpu")))
+    return Trained(model, data, encode_images(model, data.test))
 
 
 def scores(trained: Trained, texts: TextCodes) -> Tensor:
     """Eq 18 of captions and all test images: float (captions, images)."""
-    out = torch.empty(len(texts.TS), len(trained.images.VG))
-    for block, similarities in similarity_blocks(trained.images, texts):
-        out[block] = fuse(similarities)
-    return out
+    return fuse(similarities(trained.images, texts), EVALUATIONS["GS+LS+GP"])
 
 
 def search(trained: Trained, sentence: str, k: int = 5) -> tuple[np.ndarray, np.ndarray]:

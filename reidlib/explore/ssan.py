@@ -20,12 +20,16 @@ from reidlib.data.language.words import tokenize
 from reidlib.errors import DataError
 from reidlib.experiment import Experiment
 from reidlib.explore import common
-from reidlib.models.ssan import SSAN, Codes, fuse, similarities, word_attention
-from reidlib.papers import Cell, ssan
-from reidlib.papers.bootstrap import RESAMPLES, Difference, paired_difference, query_scores
-from reidlib.papers.claims import verdict
+from reidlib.models.parts.codes import fuse
+from reidlib.models.ssan import SSAN, Codes, evaluations, similarities, word_attention
+from reidlib.papers import driver
+from reidlib.papers.bootstrap import RESAMPLES, Difference, compare, samples
+from reidlib.papers.claims import leans, verdict
+from reidlib.papers.driver import Cell
+from reidlib.papers.ssan.rows import FIGURE_7, FIXED_MARGINS
 from reidlib.papers.tables import Measurement
-from reidlib.run.runner import key_of
+from reidlib.papers.text_to_image import encode_images
+from reidlib.run.plan import key_of
 from reidlib.run.session import Session
 from reidlib.train import Compute
 
@@ -107,7 +111,7 @@ def experiment(session: Session, dataset: str) -> Experiment | None:
     """SSAN as a whole, the last row of Table I, on "cuhk-pedes" or "icfg-pedes"; None in profiles
     that do not run it there.
     """
-    cell = ssan.cell(session.profile_name, 1, "ssan", f"{TITLES[dataset]} Rank-1", 1)
+    cell = driver.cell("ssan", session.profile, 1, "ssan", f"{TITLES[dataset]} Rank-1")
     return cell.experiments[0] if cell else None
 
 
@@ -118,12 +122,12 @@ def load_trained(session: Session, dataset: str) -> Trained | None:
     if found is None:
         return None
     model, data = found
-    return Trained(model, data, ssan.encode_images(model, data.test, Compute(device)))
+    return Trained(model, data, encode_images(model, data.test))
 
 
 def scores(trained: Trained, texts: Codes) -> Tensor:
     """S_g + S_l + S_n of captions and all test images: float (captions, images), on the CPU."""
-    weights = list(ssan.evaluations_of(trained.model.cfg).values())[-1]
+    weights = list(evaluations(trained.model.cfg).values())[-1]
     return fuse(similarities(trained.images, texts), weights).cpu()
 
 
@@ -359,14 +363,16 @@ def margins(session: Session) -> dict[str, MarginSweep]:
 
     Empty in profiles that do not run it; in others, what is missing is None.
     """
-    planned = ssan.margins(session.profile_name, session.seeds)
-    if not planned:
-        return {}
-    names = [margin for margin in next(iter(planned.values())) if margin != "adaptive"]
+    names = [f"{margin:g}" for margin in FIXED_MARGINS]
     found = {}
     for dataset, title in TITLES.items():
-        cells = planned.get(dataset, {})
-        measured = {name: list(_measured(session, cell)) for name, cell in cells.items()}
+        cells = {
+            name: driver.cell("ssan", session.profile, FIGURE_7, dataset, name, session.seeds)
+            for name in ("adaptive", *names)
+        }
+        if not any(cells.values()):
+            continue
+        measured = {n: list(_measured(session, cell)) for n, cell in cells.items() if cell}
         adaptive = measured.get("adaptive", [])
         found[title] = MarginSweep(
             names,
@@ -394,7 +400,7 @@ def margin_table(found: Mapping[str, MarginSweep]) -> pd.DataFrame:
                     "adaptive − fixed": difference.value if run else None,
                     "95 % from": difference.low if run else None,
                     "95 % to": difference.high if run else None,
-                    "adaptive is better": verdict(difference) if run else "not run",
+                    "adaptive is better": _word(difference) if run else "not run",
                 }
             )
     return pd.DataFrame(rows)
@@ -404,14 +410,15 @@ def margin_summary(found: Mapping[str, MarginSweep]) -> str:
     """How the paper's statement, adaptive is better on both datasets, came out here."""
     parts = []
     for title, sweep in found.items():
-        verdicts = [verdict(d) for d in sweep.differences if d is not None]
-        counts = [
-            f"{verdicts.count(word)} {word}"
-            for word in ("reproduced", "undecided", "contradicted")
-            if word in verdicts
-        ]
+        words = [_word(d) for d in sweep.differences if d is not None]
+        counts = [f"{words.count(word)} {word}" for word in dict.fromkeys(words)]
         parts.append(f"{title}: {', '.join(counts) or 'not run'}")
     return "; ".join(parts) + "."
+
+
+def _word(difference: Difference) -> str:
+    lean = leans(difference)
+    return verdict(difference) + (f" (leans {lean})" if lean else "")
 
 
 def _measured(session: Session, cell: Cell) -> Iterator[Measurement]:
@@ -429,10 +436,5 @@ def _mean(measurements: Sequence[Measurement]) -> float | None:
 
 
 def _difference(adaptive: Sequence[Measurement], fixed: Sequence[Measurement]) -> Difference | None:
-    """Adaptive minus fixed, over the seeds that both have."""
-    both = [
-        tuple(query_scores(m) for m in pair)
-        for pair in zip(adaptive, fixed, strict=False)
-        if all(m.run is not None for m in pair)
-    ]
-    return paired_difference([a for a, _ in both], [f for _, f in both]) if both else None
+    """Adaptive minus fixed."""
+    return compare(samples(adaptive), samples(fixed))

@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from reidlib.errors import UsageError
+from reidlib.metrics.first_match import NO_MATCH, top_k
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +23,13 @@ class Ranking:
         ``ranks[offsets[q]:offsets[q + 1]]``.
     offsets: int64 (Q + 1,).
     gallery: number of gallery images, junk included.
+
+    Example:
+        >>> ranking = Ranking(np.array([1, 3, 2]), np.array([0, 2, 3]), gallery=4)
+        >>> ranking.cmc(ks=(1, 2))  # the first query has good images at 1 and 3, the second at 2
+        {'Top-1': 50.0, 'Top-2': 100.0}
+        >>> round(ranking.mean_ap(), 2), round(ranking.mean_ap("trapezoid"), 2)
+        (66.67, 52.08)
     """
 
     ranks: np.ndarray
@@ -48,14 +56,15 @@ class Ranking:
 
     @cached_property
     def first(self) -> np.ndarray:
-        """Rank of the first good image of each query: int32 (Q,); `gallery` + 1 without one."""
-        first = np.full(self.queries, self.gallery + 1, dtype=np.int32)
+        """Rank of the first good image of each query: int32 (Q,); NO_MATCH without one."""
+        first = np.full(self.queries, NO_MATCH, dtype=np.int32)
         first[self.valid] = self.ranks[self.offsets[:-1][self.valid]]
         return first
 
     def cmc(self, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
         """Percentage of valid queries with a good image among the k best, as "Top-k"."""
-        return _cmc(self.first[self.valid], ks)
+        _check_valid(self.valid)
+        return top_k(self.first[self.valid], ks)
 
     def average_precision(self, kind: str = "step") -> np.ndarray:
         """AP of each query in 0..1, float64 (Q,); NaN for queries that are not valid.
@@ -79,12 +88,12 @@ class Ranking:
 
     def mean_ap(self, kind: str = "step") -> float:
         """mAP over the valid queries in percent; see `average_precision`."""
-        self._check_valid()
+        _check_valid(self.valid)
         return float(self.average_precision(kind)[self.valid].mean() * 100)
 
     def mean_inp(self) -> float:
         """mINP in percent: mean precision at the rank of the last good image of valid queries."""
-        self._check_valid()
+        _check_valid(self.valid)
         last = self.ranks[self.offsets[1:][self.valid] - 1]
         return float((self.good[self.valid] / last).mean() * 100)
 
@@ -108,16 +117,17 @@ class Ranking:
             "mAP (trapezoid)": self.average_precision("trapezoid"),
         }
 
-    def _check_valid(self) -> None:
-        if not self.valid_queries:
-            raise UsageError(f"none of the {self.queries} queries has a good gallery image")
-
 
 @dataclass(frozen=True, eq=False)
 class SingleShot:
     """Ranks with one gallery image per person: int32 (repeats, Q), 1 is best.
 
-    A query without a good image has rank `gallery` + 1 in every repeat; `valid` bool (Q,).
+    A query without a good image has rank NO_MATCH in every repeat; `valid` bool (Q,).
+
+    Example:
+        >>> ranks = np.array([[1, 2], [1, 1]], dtype=np.int32)  # two draws, two queries
+        >>> SingleShot(ranks, np.array([True, True]), gallery=5).cmc(ks=(1, 5))
+        {'Top-1': 75.0, 'Top-5': 100.0}
     """
 
     ranks: np.ndarray
@@ -126,7 +136,8 @@ class SingleShot:
 
     def cmc(self, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
         """Percentage over all repeats of all valid queries, as "Top-k"."""
-        return _cmc(self.ranks[:, self.valid], ks)
+        _check_valid(self.valid)
+        return top_k(self.ranks[:, self.valid], ks)
 
     def query_scores(self, ks: Sequence[int] = (1, 5, 10)) -> dict[str, np.ndarray]:
         """Share of repeats in which each query is a hit, as "Top-k": float64 (Q,) in 0..1; NaN for
@@ -134,7 +145,6 @@ class SingleShot:
         return {f"Top-{k}": np.where(self.valid, (self.ranks <= k).mean(0), np.nan) for k in ks}
 
 
-def _cmc(ranks: np.ndarray, ks: Sequence[int]) -> dict[str, float]:
-    if not ranks.size:
-        raise UsageError("CMC: there is no query with a good gallery image")
-    return {f"Top-{k}": float((ranks <= k).mean() * 100) for k in ks}
+def _check_valid(valid: np.ndarray) -> None:
+    if not valid.any():
+        raise UsageError(f"none of the {len(valid)} queries has a good gallery image")

@@ -14,7 +14,7 @@ Conventions:
   `reidlib.metrics.measures`, which has the measures.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +22,8 @@ import torch
 from torch import Tensor
 
 from reidlib.errors import UsageError
+from reidlib.metrics.arrays import Ids, Numbers, to_ids, to_tensor
+from reidlib.metrics.first_match import NO_MATCH
 from reidlib.metrics.measures import Ranking, SingleShot
 
 # Numbers held at a time. Products of features are fastest in large blocks; comparisons are best
@@ -29,20 +31,18 @@ from reidlib.metrics.measures import Ranking, SingleShot
 _SCORES = {"cpu": 1 << 24, "cuda": 1 << 27}
 _COMPARISONS = {"cpu": 1 << 23, "cuda": 1 << 27}
 
-_Ids = Sequence[int] | np.ndarray
-
 
 # ------------------------------------------------------------------ what is called
 
 
 @torch.no_grad()
 def rank_features(
-    query: Tensor,
-    gallery: Tensor,
-    query_pids: _Ids,
-    gallery_pids: _Ids,
-    query_camids: _Ids | None = None,
-    gallery_camids: _Ids | None = None,
+    query: Numbers,
+    gallery: Numbers,
+    query_pids: Ids,
+    gallery_pids: Ids,
+    query_camids: Ids | None = None,
+    gallery_camids: Ids | None = None,
     *,
     metric: str = "cosine",
     exclude: str = "person",
@@ -52,7 +52,7 @@ def rank_features(
     """Rank the gallery for every query by its features, on their device.
 
     query, gallery: float (Q, D) and (G, D), on one device; half precision is raised to float32.
-    query_pids, ...: int (Q,) or (G,), on the CPU. Without camera numbers nothing is excluded.
+    query_pids, ...: int (Q,) or (G,). Without camera numbers nothing is excluded.
     metric: "cosine" | "euclidean".
     exclude: gallery images of the query's own camera that are junk: "person", those of the
         query's person (Market-1501, DukeMTMC-reID, CUHK03 767/700); "camera", all of them (CUHK03
@@ -61,7 +61,18 @@ def rank_features(
     block: queries at a time; the default suits the device.
 
     Raises UsageError for sizes that do not fit, unknown options and features that are not finite.
+
+    Example:
+        >>> query, gallery = [[1.0, 0.0]], [[0.9, 0.1], [0.0, 1.0], [0.7, 0.6]]
+        >>> rank_features(query, gallery, [5], [5, 6, 5]).ranks
+        array([1, 2], dtype=int32)
+
+        Seen by the query's own camera, the first image is junk, and the next one moves up:
+
+        >>> rank_features(query, gallery, [5], [5, 6, 5], [1], [1, 2, 2]).metrics(ks=(1,))["Top-1"]
+        100.0
     """
+    query, gallery = to_tensor(query), to_tensor(gallery)
     scene = _scene(query_pids, gallery_pids, query_camids, gallery_camids, exclude, junk_pid)
     scores = _feature_scores(query, gallery, scene, metric)
     return _rank(scores, scene, query.device, block)
@@ -69,29 +80,38 @@ def rank_features(
 
 @torch.no_grad()
 def rank_scores(
-    scores: Tensor,
-    query_pids: _Ids,
-    gallery_pids: _Ids,
-    query_camids: _Ids | None = None,
-    gallery_camids: _Ids | None = None,
+    scores: Numbers,
+    query_pids: Ids,
+    gallery_pids: Ids,
+    query_camids: Ids | None = None,
+    gallery_camids: Ids | None = None,
     *,
     exclude: str = "person",
     junk_pid: int | None = -1,
     block: int | None = None,
 ) -> Ranking:
-    """As `rank_features`, from scores: float (Q, G), higher is more alike; negate distances."""
+    """As `rank_features`, from scores: float (Q, G), higher is more alike; negate distances.
+
+    Example:
+        >>> ranking = rank_scores([[0.3, 0.8, 0.5], [0.6, 0.1, 0.2]], [5, 7], [5, 6, 5])
+        >>> ranking.ranks  # of the first query; the second has no good image
+        array([2, 3], dtype=int32)
+        >>> ranking.cmc(ks=(1, 2)), ranking.valid_queries
+        ({'Top-1': 0.0, 'Top-2': 100.0}, 1)
+    """
+    scores = to_tensor(scores)
     scene = _scene(query_pids, gallery_pids, query_camids, gallery_camids, exclude, junk_pid)
     return _rank(_given_scores(scores, scene), scene, scores.device, block)
 
 
 @torch.no_grad()
 def single_shot(
-    query: Tensor,
-    gallery: Tensor,
-    query_pids: _Ids,
-    gallery_pids: _Ids,
-    query_camids: _Ids | None = None,
-    gallery_camids: _Ids | None = None,
+    query: Numbers,
+    gallery: Numbers,
+    query_pids: Ids,
+    gallery_pids: Ids,
+    query_camids: Ids | None = None,
+    gallery_camids: Ids | None = None,
     *,
     metric: str = "cosine",
     exclude: str = "person",
@@ -106,20 +126,28 @@ def single_shot(
     images for all queries that have the same junk: a draw gives every gallery image a random
     number, and the image of a person is the one with the smallest number that is not junk for the
     query. Published code disagrees on repeats (10 in open-reid and torchreid, 100 elsewhere).
+
+    Example:
+        >>> query, gallery = [[1.0, 0.0]], [[0.9, 0.1], [0.8, 0.6], [0.0, 1.0]]
+        >>> single_shot(query, gallery, [6], [5, 5, 6], repeats=3).ranks
+        array([[2],
+               [2],
+               [2]], dtype=int32)
     """
     if repeats < 1:
         raise UsageError(f"single shot: repeats must be at least 1, got {repeats}")
+    query, gallery = to_tensor(query), to_tensor(gallery)
     scene = _scene(query_pids, gallery_pids, query_camids, gallery_camids, exclude, junk_pid)
     scores = _feature_scores(query, gallery, scene, metric)
     return _single_shot(scores, scene, query.device, block, repeats, seed)
 
 
 def pool_queries(
-    features: Tensor,
-    pids: _Ids,
-    camids: _Ids,
-    query_pids: _Ids,
-    query_camids: _Ids,
+    features: Numbers,
+    pids: Ids,
+    camids: Ids,
+    query_pids: Ids,
+    query_camids: Ids,
     how: str = "mean",
 ) -> Tensor:
     """Multi-query features: those of all images of a query's person in its camera, pooled.
@@ -127,11 +155,17 @@ def pool_queries(
     features: float (N, D), pids and camids int (N,) of the images to pool (Market-1501: gt_bbox).
     Returns float (Q, D), "mean" or "max" over the images of each query; rank these with
     `rank_features`. Raises UsageError if there is no image for a query (names pid and camera).
+
+    Example:
+        >>> boxes = [[1.0, 0.0], [0.0, 1.0], [4.0, 4.0]]
+        >>> pool_queries(boxes, [5, 5, 5], [1, 1, 2], query_pids=[5], query_camids=[1])
+        tensor([[0.5000, 0.5000]], dtype=torch.float64)
     """
     if how not in ("mean", "max"):
         raise UsageError(f"unknown pooling {how!r}: expected mean or max")
-    keys = np.stack([np.asarray(pids), np.asarray(camids)], 1)
-    wanted = np.stack([np.asarray(query_pids), np.asarray(query_camids)], 1)
+    features = to_tensor(features)
+    keys = np.stack([to_ids(pids), to_ids(camids)], 1)
+    wanted = np.stack([to_ids(query_pids), to_ids(query_camids)], 1)
     if keys.shape != (len(features), 2):
         raise UsageError(f"{len(features)} features, but {len(keys)} pids and camera numbers")
     groups, inverse = np.unique(np.concatenate([keys, wanted]), axis=0, return_inverse=True)
@@ -182,10 +216,10 @@ class _Own(NamedTuple):
 
 
 def _scene(
-    query_pids: _Ids,
-    gallery_pids: _Ids,
-    query_camids: _Ids | None,
-    gallery_camids: _Ids | None,
+    query_pids: Ids,
+    gallery_pids: Ids,
+    query_camids: Ids | None,
+    gallery_camids: Ids | None,
     exclude: str,
     junk_pid: int | None,
 ) -> _Scene:
@@ -195,13 +229,13 @@ def _scene(
         raise UsageError("camera numbers are given for queries or gallery alone: give both or none")
     if exclude == "camera" and query_camids is None:
         raise UsageError('exclude "camera" needs camera numbers')
-    queries, gallery = np.asarray(query_pids), np.asarray(gallery_pids)
+    queries, gallery = to_ids(query_pids), to_ids(gallery_pids)
     kept = np.arange(len(gallery)) if junk_pid is None else np.flatnonzero(gallery != junk_pid)
     if len(kept) >= 1 << 24:
         raise UsageError(f"{len(kept)} gallery images: counts are exact up to 2^24 of them")
     if query_camids is None or exclude == "none":
         return _Scene(queries, None, gallery[kept], None, kept, len(gallery), "none")
-    cameras, gallery_cameras = np.asarray(query_camids), np.asarray(gallery_camids)
+    cameras, gallery_cameras = to_ids(query_camids), to_ids(gallery_camids)
     if cameras.shape != queries.shape or gallery_cameras.shape != gallery.shape:
         raise UsageError(
             f"{len(cameras)} and {len(gallery_cameras)} camera numbers for {len(queries)} queries "
@@ -389,7 +423,7 @@ def _single_shot(
     queries, columns = len(scene.query_pids), len(scene.pids)
     rows_at_a_time = _rows_at_a_time(block, columns, device)
     draws = np.random.default_rng(seed).random((repeats, columns))
-    ranks = np.full((repeats, queries), scene.gallery + 1, dtype=np.int32)
+    ranks = np.full((repeats, queries), NO_MATCH, dtype=np.int32)
     for group in _same_junk(scene):
         own = _own_images(scene, group)
         group = group[np.bincount(own.query[own.good], minlength=len(group)) > 0]
@@ -411,7 +445,7 @@ def _single_shot(
                 (S[:, p] >= t[:, None]).sum(1) for p, t in zip(persons, thresholds.T, strict=True)
             ]
             ranks[:, part] = 1 + torch.stack(wrong).cpu().numpy()
-    return SingleShot(ranks, ranks[0] <= scene.gallery, scene.gallery)
+    return SingleShot(ranks, ranks[0] < NO_MATCH, scene.gallery)
 
 
 def _same_junk(scene: _Scene) -> list[np.ndarray]:

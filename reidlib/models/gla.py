@@ -98,31 +98,37 @@ class GLA(nn.Module):
     def __init__(self, cfg: GLAConfig) -> None:
         super().__init__()
         self.cfg = cfg
-        # 3.1 visual representation. It comes first, so that every method of Table 1 starts from
-        # the same visual weights under the same seed.
+        # Every layer is drawn, and left out again where no loss in use needs it: so the methods of
+        # Table 1 start from the same weights under one seed, in whatever they share.
+        # 3.1 visual representation
         self.backbone = backbone(cfg.backbone, cfg.width, cfg.depths, cfg.last_stride)
         self.conv_Psi = nn.Conv2d(self.backbone.out_channels, cfg.d, 1)
         self.W_phi = nn.Linear(cfg.d, cfg.d)
         self.W_I = nn.Linear(cfg.d, cfg.ids, bias=False)  # w_i of Eq 2
         # 3.1 linguistic representation
-        if cfg.descriptions or cfg.L_rec:
-            self.W_e = nn.Embedding(cfg.vocabulary, cfg.E)
-            self.lstm = nn.LSTM(cfg.E, cfg.H, batch_first=True)
-        if cfg.descriptions:
-            self.W_g = nn.Linear(cfg.H, cfg.d)
-        if cfg.L_T:
-            self.W_T = nn.Linear(cfg.d, cfg.ids, bias=False)  # v_i of Eq 3
+        self.W_e = nn.Embedding(cfg.vocabulary, cfg.E)
+        self.lstm = nn.LSTM(cfg.E, cfg.H, batch_first=True)
+        self.W_g = nn.Linear(cfg.H, cfg.d)
+        self.W_T = nn.Linear(cfg.d, cfg.ids, bias=False)  # v_i of Eq 3
         # 3.2 global discriminative association
-        if cfg.L_dis:
-            self.w_s = nn.Linear(cfg.d, 1)
+        self.w_s = nn.Linear(cfg.d, 1)
         # 3.3 local reconstructive association
-        if cfg.L_rec:
-            self.W_l = nn.Linear(cfg.H, cfg.d)
-            self.w_r = nn.Linear(cfg.d, 1)
-            self.decoder_W_e = nn.Embedding(cfg.vocabulary, cfg.d)
-            self.decoder_lstm = nn.LSTM(cfg.d, cfg.H, batch_first=True)
-            self.W_oh = nn.Linear(cfg.H, cfg.vocabulary, bias=False)
-            self.W_oe = nn.Linear(cfg.d, cfg.vocabulary, bias=False)
+        self.W_l = nn.Linear(cfg.H, cfg.d)
+        self.w_r = nn.Linear(cfg.d, 1)
+        self.decoder_W_e = nn.Embedding(cfg.vocabulary, cfg.d)
+        self.decoder_lstm = nn.LSTM(cfg.d, cfg.H, batch_first=True)
+        self.W_oh = nn.Linear(cfg.H, cfg.vocabulary, bias=False)
+        self.W_oe = nn.Linear(cfg.d, cfg.vocabulary, bias=False)
+        needed = {
+            "W_e lstm": cfg.descriptions or cfg.L_rec,
+            "W_g": cfg.descriptions,
+            "W_T": cfg.L_T,
+            "w_s": cfg.L_dis,
+            "W_l w_r decoder_W_e decoder_lstm W_oh W_oe": cfg.L_rec,
+        }
+        for names, kept in needed.items():
+            for name in () if kept else names.split():
+                delattr(self, name)
 
     # -------------------------------------------------------------- 3.1 representations
 
@@ -168,10 +174,6 @@ class GLA(nn.Module):
         with torch.autocast(psi_bar.device.type, enabled=False):
             w, b = self.w_s.weight[0].float(), self.w_s.bias.float()
             return weighted_squares(psi_bar.float(), theta_g.float(), w) + b
-
-    def relevance(self, psi_bar: Tensor, theta_g: Tensor) -> Tensor:
-        """s(I, T) of all pairs (Eq 4): float32 (B, M) in 0..1."""
-        return self.relevance_logits(psi_bar, theta_g).sigmoid()
 
     # -------------------------------------------------------------- 3.3 local association
 
@@ -286,8 +288,13 @@ class GLA(nn.Module):
         _, psi_hat = self.attend(Psi, theta_l, owner.to(Psi.device))
         return (weight * self.phrase_nll(psi_hat, phrases, phrase_lengths)).sum()
 
+    # ------------------------------------------------------------------ tensors to tensors
 
-# ------------------------------------------------------------------ tensors to tensors
+    def text_cost(self, words: int) -> int:
+        """Multiply-adds of the LSTMs for a description of so many words, forward; its phrases have
+        some 15 words in all, which are encoded and decoded."""
+        cell = 4 * self.cfg.H * (self.cfg.E + self.cfg.H)
+        return cell * (words * self.cfg.descriptions + 2 * 15 * self.cfg.L_rec)
 
 
 def weighted_squares(a: Tensor, b: Tensor, w: Tensor) -> Tensor:
@@ -407,6 +414,33 @@ def phrase_heat_maps(
     r, _ = model.attend(Psi, model.encode_phrases(phrases, phrase_lengths), owner)
     size = images.shape[2:]
     return F.interpolate(r[:, None].float(), size, mode="bilinear", align_corners=False)[:, 0]
+
+
+@torch.no_grad()
+def reconstruction_by_source(
+    model: GLA, images: Tensor, phrases: Tensor, phrase_lengths: Tensor, owner: Tensor
+) -> dict[str, Tensor]:
+    """What a phrase is reconstructed from: -log p(P | psi_hat_P) in nats, float32 (R,), where
+    psi_hat_P comes from
+
+    "own picture": as in training; "another picture": the next one of the batch, with the attention
+    to the phrase there; "no attention": its own picture, all bins alike.
+
+    Eq 7 does not ask that the picture matters: theta^l(P) enters r, so that psi_hat_P says which
+    phrase it was made with, whatever the picture shows. Arguments as of `phrase_heat_maps`, of at
+    least two images.
+    """
+    Psi = model.encode_images(images).Psi
+    theta_l = model.encode_phrases(phrases, phrase_lengths)
+    sources = {
+        "own picture": model.attend(Psi, theta_l, owner)[1],
+        "another picture": model.attend(Psi, theta_l, (owner + 1) % len(images))[1],
+        "no attention": pool_neighbors(Psi, model.cfg.pool).mean((2, 3))[owner],
+    }
+    return {
+        name: model.phrase_nll(psi_hat, phrases, phrase_lengths)
+        for name, psi_hat in sources.items()
+    }
 
 
 def parameter_counts(model: GLA) -> dict[str, int]:

@@ -18,30 +18,35 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
 
-from reidlib.devices import send
 from reidlib.errors import DataError, UsageError
 from reidlib.losses import identity_loss, ranking_loss
 from reidlib.metrics.first_match import first_match_ranks
 from reidlib.models.parts.backbones import BACKBONES, backbone
+from reidlib.models.parts.codes import draw_shuffled, fuse
 from reidlib.models.parts.gru import last_states
+from reidlib.models.parts.norms import group_count
+from reidlib.models.parts.packing import pack
 
-# Eq 18, and its parts (Table 3): weights of GS, LS and GP. A part keeps the weights of the whole.
+NEEDS: tuple[str, ...] = ()
+PHRASES = True
+draw = draw_shuffled
+
+# Eq 18, and its parts (Table 3). A part keeps the weights of the whole.
 EVALUATIONS = {
-    "GS": (1.0, 0.0, 0.0),
-    "LS": (0.0, 0.5, 0.0),
-    "GP": (0.0, 0.0, 0.5),
-    "GS+LS": (1.0, 0.5, 0.0),
-    "GS+GP": (1.0, 0.0, 0.5),
-    "LS+GP": (0.0, 0.5, 0.5),
-    "GS+LS+GP": (1.0, 0.5, 0.5),
+    "GS": {"GS": 1.0},
+    "LS": {"LS": 0.5},
+    "GP": {"GP": 0.5},
+    "GS+LS": {"GS": 1.0, "LS": 0.5},
+    "GS+GP": {"GS": 1.0, "GP": 0.5},
+    "LS+GP": {"LS": 0.5, "GP": 0.5},
+    "GS+LS+GP": {"GS": 1.0, "LS": 0.5, "GP": 0.5},
 }
 
 _EPS = 1e-8  # smallest norm in a cosine
@@ -72,7 +77,6 @@ class IMGNetConfig:
     gp: bool = True
     margin: float = 0.2  # alpha of Eq 21
     reduction: str = "mean"  # of Eq 21 over the matched pairs: "mean" | "sum" (as printed)
-    attend: str = "pairwise"  # in training: "pairwise" as in the test, or "matched" partner only
     tolerance: float = 1e-6  # of the threshold of Eq 12 and 14
 
     def __post_init__(self) -> None:
@@ -82,7 +86,6 @@ class IMGNetConfig:
             "norm": ("gn", "bn"),
             "norm_in_attention": ("none", "gn", "bn"),
             "reduction": ("mean", "sum"),
-            "attend": ("pairwise", "matched"),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -95,6 +98,12 @@ class IMGNetConfig:
             raise UsageError(f"IMG-Net: tolerance must be in 0..0.001, got {self.tolerance}")
         if self.P % 2:
             raise UsageError(f"IMG-Net: P must be even (two GRU directions), got {self.P}")
+
+
+def evaluations(config: IMGNetConfig) -> dict[str, dict[str, float]]:
+    """Eq 18 and its parts; the last is the sum of those similarities that were trained."""
+    used = "+".join(name for name in ("GS", "LS", "GP") if getattr(config, name.lower()))
+    return {name: w for name, w in EVALUATIONS.items() if name != used} | {used: EVALUATIONS[used]}
 
 
 class ImageCodes(NamedTuple):
@@ -118,22 +127,12 @@ class TextCodes(NamedTuple):
 # ------------------------------------------------------------------ normalization
 
 
-def group_count(channels: int, groups: int = 32) -> int:
-    """Groups of a GN layer: the largest divisor of `channels` up to `groups` and channels / 8.
-
-    At full size this is 32 everywhere. Narrow members get fewer groups: on a vector, groups of one
-    or two numbers would leave nothing but zeros or signs, so a group holds at least the 8 numbers
-    of the smallest one at full size (256 / 32).
-    """
-    limit = max(1, min(groups, channels // 8))
-    return next(g for g in range(limit, 0, -1) if channels % g == 0)
-
-
 def _norm(kind: str, channels: int, groups: int, dims: int = 1) -> nn.Module:
     if kind == "none":
         return nn.Identity()
     if kind == "gn":
-        return nn.GroupNorm(group_count(channels, groups), channels)
+        # At full size every group has 8 numbers or more; so it has in narrow members.
+        return nn.GroupNorm(group_count(channels, groups, least=8), channels)
     return nn.BatchNorm1d(channels) if dims == 1 else nn.BatchNorm2d(channels)
 
 
@@ -150,18 +149,21 @@ class SelfAttention(nn.Module):
         # c/r as printed; narrow members keep 16 units, because a bottleneck of a few ReLUs without
         # bias dies in training, and with C = 0 the mask is 1/2 everywhere.
         reduced = max(min(16, c), c // cfg.r)
+        self.W_A = nn.Linear(c, c, bias=False)
+        self.norm_A = _norm(kind, c, groups, dims=2)
+        # All are drawn, so that a layer starts alike in every row that has it.
+        W_ex1 = nn.Linear(c, reduced, bias=False)
+        W_ex2 = nn.Linear(reduced, c, bias=False)
+        conv_3x3 = nn.Conv2d(1, 1, 3, stride=2, padding=1, bias=False)
+        conv_1x1 = nn.Conv2d(1, 1, 1, bias=False)
         if self.channel:
-            self.W_ex1 = nn.Linear(c, reduced, bias=False)
-            self.W_ex2 = nn.Linear(reduced, c, bias=False)
+            self.W_ex1, self.W_ex2 = W_ex1, W_ex2
             self.norm_ex1 = _norm(kind, reduced, groups)
             self.norm_ex2 = _norm(kind, c, groups)
         if self.spatial:
-            self.conv_3x3 = nn.Conv2d(1, 1, 3, stride=2, padding=1, bias=False)
-            self.conv_1x1 = nn.Conv2d(1, 1, 1, bias=False)
+            self.conv_3x3, self.conv_1x1 = conv_3x3, conv_1x1
             self.norm_3x3 = _norm(kind, 1, groups, dims=2)
             self.norm_1x1 = _norm(kind, 1, groups, dims=2)
-        self.W_A = nn.Linear(c, c, bias=False)
-        self.norm_A = _norm(kind, c, groups, dims=2)
 
     def forward(self, X: Tensor) -> Tensor:
         if self.channel:
@@ -200,16 +202,17 @@ class TwoFC(nn.Module):
 
 
 class IMGNet(nn.Module):
-    """The whole network. Text tensors stay on the CPU; only the words cross to the device."""
+    """The whole network.
+
+    The layers of Tables 1, 2, 5 and 6 that only some rows have, or have in another size, come last:
+    under one seed, all rows start from the same weights in whatever they share.
+    """
 
     def __init__(self, cfg: IMGNetConfig) -> None:
         super().__init__()
         self.cfg = cfg
         self.backbone = backbone(cfg.backbone, cfg.width, cfg.depths, cfg.last_stride)
         c, P = self.backbone.out_channels, cfg.P
-        self.self_attention = SelfAttention(c, cfg) if cfg.channel or cfg.spatial else None
-        self.global_norm = _norm(cfg.norm, cfg.k * c, cfg.groups)
-        self.global_fc = nn.Linear(cfg.k * c, P)
         self.local_conv = nn.Linear(c, c // 2, bias=False)  # 1x1 convolution of k x 1 x c
         self.local_head = TwoFC(c // 2, P, cfg)
         self.W_e = nn.Embedding(cfg.vocabulary, cfg.E)
@@ -220,6 +223,10 @@ class IMGNet(nn.Module):
         self.id_norm_v = _norm(cfg.norm, P, cfg.groups)
         self.id_norm_t = _norm(cfg.norm, P, cfg.groups)
         self.W_ID = nn.Linear(P, cfg.ids, bias=False)
+        attention = SelfAttention(c, cfg)
+        self.self_attention = attention if cfg.channel or cfg.spatial else None
+        self.global_norm = _norm(cfg.norm, cfg.k * c, cfg.groups)
+        self.global_fc = nn.Linear(cfg.k * c, P)  # its size is k's
 
     def attention(self, images: Tensor) -> Tensor:
         """Mask A of Eq 4 for images (B, 3, H, W): float (B, c, h, w)."""
@@ -255,8 +262,9 @@ class IMGNet(nn.Module):
         list; phrases[0] belongs to the first caption.
         Sentences and phrases go through the GRU together, in one pass over their words.
         """
-        packed = pack(tokens, lengths, phrases, phrase_lengths) if parts else pack(tokens, lengths)
-        x = self.W_e(packed.data.to(self.W_e.weight.device))  # (words, E), Eq 7
+        texts = [(tokens, lengths), (phrases, phrase_lengths)]
+        packed = pack(texts if parts else texts[:1])
+        x = self.W_e(packed.tokens.to(self.W_e.weight.device))  # (words, E), Eq 7
         e = last_states(self.gru, x, packed)  # (M + R, P), Eq 8-10
         M = len(tokens)
         TS = self.sentence_fc(self.sentence_norm(e[:M]))  # (M, P)
@@ -292,10 +300,8 @@ class IMGNet(nn.Module):
         """Similarities of a training batch under the ranking losses in use: "GS", "LS", "GP"
         float (B, M), differentiable. LS and GP need the codes' parts.
         """
-        cfg, tolerance = self.cfg, self.cfg.tolerance
-        if cfg.attend == "pairwise":
-            return pair_similarities(images, texts, cfg.gs, cfg.ls, cfg.gp, tolerance)
-        return matched_similarities(images, texts, cfg.gs, cfg.ls, cfg.gp, tolerance)
+        cfg = self.cfg
+        return pair_similarities(images, texts, cfg.gs, cfg.ls, cfg.gp, cfg.tolerance)
 
     def forward(
         self,
@@ -316,6 +322,19 @@ class IMGNet(nn.Module):
         )
         return self.loss(image_codes, text_codes, labels, image_ids, ranking)
 
+    def text_cost(self, words: int) -> int:
+        """Multiply-adds of the GRU for a caption of so many words, forward, without phrases."""
+        return words * sum(p.numel() for p in self.gru.parameters())
+
+
+NETWORK = IMGNet
+
+
+def losses(model: IMGNet, batch: Any, stage: Any) -> dict[str, Tensor]:
+    """Losses of a batch of pairs, see `reidlib.models`: Eq 22 in "stage 1", then Eq 23."""
+    ranking = stage.name != "stage 1"
+    return model(batch.images, *batch.text, batch.labels, batch.image_ids, ranking=ranking)
+
 
 def stripes(X: Tensor, k: int, pooling: str = "fused") -> Tensor:
     """Eq 6: map (B, c, h, w) -> k horizontal stripes (B, k, c); "fused" adds average and maximum.
@@ -328,28 +347,6 @@ def stripes(X: Tensor, k: int, pooling: str = "fused") -> Tensor:
     if pooling in ("fused", "max"):
         pooled = pooled + F.adaptive_max_pool2d(X, (k, 1))
     return pooled.squeeze(3).transpose(1, 2)
-
-
-def pack(tokens: Tensor, lengths: Tensor, *more: Tensor) -> PackedSequence:
-    """Padded token rows, of one or two tables, as one packed sequence of their real tokens.
-
-    tokens int64 (M, L) and lengths int64 (M,), then optionally phrases (R, Lp) and their lengths
-    (R,); lengths on the CPU. The data are tokens, int64 (words,). Rows keep their order: M, then R.
-    """
-    starts = torch.arange(len(tokens)) * tokens.shape[1]
-    flat = tokens.flatten()
-    if more:
-        phrases, phrase_lengths = more
-        starts = torch.cat((starts, flat.numel() + torch.arange(len(phrases)) * phrases.shape[1]))
-        flat = torch.cat((flat, phrases.flatten()))
-        lengths = torch.cat((lengths, phrase_lengths))
-    if lengths.min() < 1:
-        raise DataError("a caption or phrase without words: expected at least one token in each")
-    lengths, order = lengths.sort(descending=True, stable=True)
-    steps = torch.arange(int(lengths[0]))[:, None]
-    real = steps < lengths  # (steps, rows)
-    data = flat[send((starts[order] + steps)[real], flat.device)]
-    return PackedSequence(data, real.sum(1), order, order.argsort())
 
 
 # ------------------------------------------------------------------ 3.3 hard-region attention
@@ -458,36 +455,6 @@ def pair_similarities(
         return out
 
 
-def matched_similarities(
-    images: ImageCodes,
-    texts: TextCodes,
-    gs: bool = True,
-    ls: bool = True,
-    gp: bool = True,
-    tolerance: float = 1e-6,
-) -> dict[str, Tensor]:
-    """As `pair_similarities`, for B matched pairs, with V^L and T^P attended by the matched partner
-    only: V^L_i of image i by text i is compared with every text, T^P_j with every image.
-    """
-
-    def attended(regions: Regions, unit: Tensor) -> Tensor:  # (B, P), length 1
-        cosines = regions.unit @ unit[:, :, None]  # (B, n, 1)
-        a = kept_attention(cosines, regions.floor, regions.real) * regions.norm
-        return _unit((a * regions.unit).sum(1))
-
-    with torch.autocast(images.VG.device.type, enabled=False):
-        VG, TS = _unit(images.VG), _unit(texts.TS)
-        out = {}
-        if gs:
-            out["GS"] = VG @ TS.T
-        if ls:
-            out["LS"] = attended(image_regions(images.MV, tolerance), TS) @ TS.T
-        if gp:
-            regions = phrase_regions(texts.MP, texts.offsets, tolerance)
-            out["GP"] = VG @ attended(regions, VG).T
-        return out
-
-
 @torch.no_grad()
 def similarity_blocks(
     images: ImageCodes,
@@ -557,12 +524,20 @@ def _phrases_of(texts: TextCodes, captions: Tensor) -> tuple[Tensor, Tensor]:
     return texts.MP[rows.to(texts.MP.device)], offsets
 
 
-def fuse(similarities: dict[str, Tensor], evaluation: str = "GS+LS+GP") -> Tensor:
-    """Eq 18, or the part of it that `evaluation` names (a key of EVALUATIONS)."""
-    if evaluation not in EVALUATIONS:
-        raise UsageError(f"unknown evaluation {evaluation!r}: expected one of {list(EVALUATIONS)}")
-    weights = zip(("GS", "LS", "GP"), EVALUATIONS[evaluation], strict=True)
-    return sum(w * similarities[name] for name, w in weights if w)
+@torch.no_grad()
+def similarities(
+    images: ImageCodes, texts: TextCodes, config: IMGNetConfig | None = None
+) -> dict[str, Tensor]:
+    """Eq 15-17 of all captions with all images: "GS", "LS", "GP" float32 (captions, images)."""
+    found = {
+        name: torch.empty(len(texts.TS), len(images.VG), device=images.VG.device)
+        for name in ("GS", "LS", "GP")
+    }
+    tolerance = (config or IMGNetConfig).tolerance
+    for block, part in similarity_blocks(images, texts, tolerance):
+        for name, similarity in part.items():
+            found[name][block] = similarity
+    return found
 
 
 def ranks_of_all_pairs(
@@ -580,20 +555,12 @@ def ranks_of_all_pairs(
     if len(pids) != len(texts.TS):
         raise UsageError(f"{len(texts.TS)} captions but {len(pids)} query pids")
     ranks = {name: np.empty(len(pids), dtype=np.int32) for name in EVALUATIONS}
-    for block, similarities in similarity_blocks(images, texts, tolerance):
+    for block, part in similarity_blocks(images, texts, tolerance):
         rows = block.numpy()
-        for name in EVALUATIONS:
-            scores = fuse(similarities, name)
+        for name, weights in EVALUATIONS.items():
+            scores = fuse(part, weights)
             ranks[name][rows] = first_match_ranks(scores, pids[rows], gallery_pids)
     return ranks
-
-
-def concatenate_texts(codes: Sequence[TextCodes]) -> TextCodes:
-    """The codes of several batches of captions as one."""
-    TS, MP, offsets = zip(*codes, strict=True)
-    counts = torch.cat([o.diff() for o in offsets])
-    MP = None if MP[0] is None else torch.cat(MP)
-    return TextCodes(torch.cat(TS), MP, F.pad(counts.cumsum(0), (1, 0)))
 
 
 # ------------------------------------------------------------------ for reports

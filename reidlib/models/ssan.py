@@ -18,7 +18,7 @@ lambda a constant for the gradient.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,18 +26,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reidlib.data.batches.samplers import shuffled
 from reidlib.devices import send
 from reidlib.errors import UsageError
 from reidlib.losses import identity_loss
 from reidlib.models.parts.backbones import BACKBONES, backbone
 from reidlib.models.parts.codes import cosines
-from reidlib.models.parts.lstm import (
-    Packed,
-    attended_row_maxima,
-    pack_captions,
-    row_maxima,
-    word_states,
-)
+from reidlib.models.parts.lstm import attended_row_maxima, row_maxima, word_states
+from reidlib.models.parts.packing import Packed, pack
 
 # The rows of Table I, as settings of SSANConfig.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -48,6 +44,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "cr": {"pfl": False, "prl": "none", "cr": True},
     "ssan": {"pfl": True, "prl": "mv-nln", "cr": True},
 }
+NEEDS: tuple[str, ...] = ()
+PHRASES = False
 WEIGHTS = {"g": 1.0, "l": 0.5, "n": 0.5}  # of the losses on the three kinds of features
 
 _SLOPE = 0.25
@@ -73,9 +71,9 @@ class SSANConfig:
     prl: str = "mv-nln"  # part relation learning: "mv-nln" | "conv" (only W_n) | "none"
     cr: bool = True  # compound ranking loss; without it, beta = 0
     shared: bool = True  # one W_g for both modalities
-    alpha1: float = 0.2
-    alpha2: float | None = None  # None = adaptive (Eq 20); a number = fixed (Figure 7)
-    beta: float = 0.1
+    alpha1: float = 0.2  # margin of the strong terms (Eq 18 and 19)
+    alpha2: float | None = None  # margin of the weak terms; None = adaptive (Eq 20, Figure 7)
+    beta: float = 0.1  # weight of the weak terms
     fixed_epochs: int = 5  # first epochs with alpha_2 = alpha_1 / 2 (official reading only)
     dropout: float = 0.3  # on the embedded words
     max_tokens: int = 100  # places for words (official reading)
@@ -166,10 +164,10 @@ class MVNLN(nn.Module):
         super().__init__()
         K, M, M_ = cfg.K, cfg.M, cfg.M_
         self.official = cfg.reading == "official"
+        self.W_n = PartConvs(K, M, cfg.N)  # first, as the only layer that "conv" has, too
         self.W_theta, self.W_phi = PartConvs(K, M, M_), PartConvs(K, M, M_)
         self.W_gamma = PartConvs(K, M_, M)
         self.norm = nn.BatchNorm1d(K * M) if self.official else nn.Identity()
-        self.W_n = PartConvs(K, M, cfg.N)
 
     def relate(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """alpha (B, K, K), rows k summing to 1 over i != k (Eq 13-14), and phi (B, K, M')."""
@@ -196,8 +194,8 @@ class MVNLN(nn.Module):
 class SSAN(nn.Module):
     """The whole network, its identity classifiers included.
 
-    Before each epoch of a training, `begin_epoch` is to be called: the official margin of the weak
-    terms depends on the epoch. How many have begun is kept with the model's state.
+    The official margin of the weak terms depends on the epoch: `draw` counts those that have begun,
+    and the count is kept with the model's state.
     """
 
     def __init__(self, cfg: SSANConfig) -> None:
@@ -207,20 +205,22 @@ class SSAN(nn.Module):
         K, M = cfg.K, cfg.M
         self.backbone = backbone(cfg.backbone, cfg.width, cfg.depths, cfg.last_stride)
         C = self.backbone.out_channels
-        # One table per copy of the words: for the global and, officially, for the part branches.
-        self.copies = 2 if cfg.pfl and self.official else 1
-        self.W_e = nn.Embedding(self.copies * cfg.vocabulary, cfg.V)
         self.lstm = nn.LSTM(cfg.V, C, bidirectional=True, bias=False)
         self.W_g = PartConvs(1, C, M)
-        self.W_g_text = None if cfg.shared else PartConvs(1, C, M)
         self.id_g = PartClassifiers(1, M, cfg.ids)
+        # From here on, rows of Table I differ; what they share starts alike under one seed.
+        # One table per copy of the words: for the global and, officially, for the part branches.
+        self.copies = 2 if cfg.pfl and self.official else 1
+        tables = [nn.Embedding(cfg.vocabulary, cfg.V).weight for _ in range(self.copies)]
+        self.W_e = nn.Embedding.from_pretrained(torch.cat(tables), freeze=False)
         if cfg.pfl:
             self.W_p = nn.Linear(C, K, bias=False)
             self.W_l = PartConvs(K, C, M)
             self.id_l = PartClassifiers(K, M, cfg.ids)
         if cfg.prl != "none":
-            self.prl = MVNLN(cfg) if cfg.prl == "mv-nln" else PartConvs(K, M, cfg.N)
             self.id_n = PartClassifiers(K, cfg.N, cfg.ids)
+            self.prl = MVNLN(cfg) if cfg.prl == "mv-nln" else PartConvs(K, M, cfg.N)
+        self.W_g_text = None if cfg.shared else PartConvs(1, C, M)
         self.adaptive = True
         self.register_buffer("epoch", torch.tensor(-1))  # of the training, from 0
 
@@ -264,7 +264,7 @@ class SSAN(nn.Module):
 
     def read(self, texts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Packed, Tensor]:
         """The packed words of `texts`, and e_i of each: float (words, C)."""
-        packed = pack_captions(texts, self.copies)
+        packed = pack(texts, self.copies)
         x = self.W_e(packed.tokens + packed.copy * self.cfg.vocabulary)
         x = F.dropout(x, self.cfg.dropout, self.training)
         return packed, word_states(self.lstm, x, packed.batch_sizes).mean(0)  # Eq 1-3
@@ -334,6 +334,20 @@ class SSAN(nn.Module):
         image_codes, text_codes = self.encode_images(images), self.encode_texts(texts)
         return self.loss(image_codes, text_codes[0], labels, *text_codes[1:])
 
+    def text_cost(self, words: int) -> int:
+        """Multiply-adds of the LSTM for a pair's captions of so many words, forward."""
+        captions = self.copies * (2 if self.cfg.cr else 1)
+        return captions * words * sum(p.numel() for p in self.lstm.parameters())
+
+
+NETWORK = SSAN
+
+
+def losses(model: SSAN, batch: Any, stage: Any) -> dict[str, Tensor]:
+    """Losses of a batch of pairs, see `reidlib.models`."""
+    weak = () if batch.weak is None else batch.weak[:2]
+    return model(batch.images, *batch.text[:2], batch.labels, *weak)
+
 
 # ------------------------------------------------------------------ IV. the losses
 
@@ -397,8 +411,8 @@ def semi_hard_hinge(positive: Tensor, similarity: Tensor, margin: Tensor, other:
     """
     hinge = similarity + (margin - positive)[:, None]
     candidates = semi_hard(hinge.detach(), margin, other)
-    dice = torch.rand_like(hinge).masked_fill(~candidates, -1)
-    chosen = hinge.gather(1, dice.argmax(1, keepdim=True)).squeeze(1)
+    noise = torch.rand_like(hinge).masked_fill(~candidates, -1)
+    chosen = hinge.gather(1, noise.argmax(1, keepdim=True)).squeeze(1)
     return torch.where(candidates.any(1), chosen, 0)
 
 
@@ -407,7 +421,17 @@ def semi_hard(hinge: Tensor, margin: Tensor, other: Tensor) -> Tensor:
     return other & (hinge > 0) & (hinge < margin[:, None])
 
 
-# ------------------------------------------------------------------ captions D'
+# ------------------------------------------------------------------ batches, captions D'
+
+
+def draw(
+    model: SSAN, split: Any, generator: torch.Generator, batch_size: int
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """One epoch of shuffled pairs with, for the CR loss, the captions D'; see `reidlib.models`."""
+    model.begin_epoch()
+    weak = WeakCaptions.build(split.image_of, split.labels) if model.cfg.cr else None
+    for captions in shuffled(len(split.labels), generator, batch_size):
+        yield captions, None if weak is None else weak.draw(captions, generator)
 
 
 @dataclass(frozen=True)
@@ -438,8 +462,8 @@ class WeakCaptions:
         """
         (first, last), (start, end) = self.person[captions].T, self.image[captions].T
         others = (last - first) - (end - start)
-        dice = torch.rand(len(captions), generator=generator, dtype=torch.float64)
-        place = first + (dice * others).long()
+        noise = torch.rand(len(captions), generator=generator, dtype=torch.float64)
+        place = first + (noise * others).long()
         place = torch.where(place >= start, place + (end - start), place)
         return self.order[torch.where(others > 0, place, self.place[captions])]
 
@@ -457,17 +481,14 @@ def _runs(values: Tensor, order: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def similarities(images: Codes, texts: Codes) -> dict[str, Tensor]:
+def similarities(
+    images: Codes, texts: Codes, config: SSANConfig | None = None
+) -> dict[str, Tensor]:
     """ "Sg", "Sl" and "Sn" (those there are) of every caption with every image: float32
     (captions, images), one matrix product each. Captions are rows: they are the queries.
     """
     kinds = zip(WEIGHTS, texts, images, strict=True)
     return {f"S{name}": cosines(t, v) for name, t, v in kinds if t is not None}
-
-
-def fuse(similarity: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
-    """The weighted sum of similarities that ranks the gallery; weights as of `evaluations`."""
-    return sum(weight * similarity[name] for name, weight in weights.items())
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 `claims.toml` holds one `[[claim]]` per comparative statement that the paper's tables support:
 
     id, section, table   where it stands; `table` is the default table of the sides
-    says                 our paraphrase; `quote` (optional) a few words of the paper
+    statement            our paraphrase; `quote` (optional) a few words of the paper
     metric               printed column that is compared; default "Top-1"
     higher, lower        a side each; `lower` may be a list: every one must be beaten
     pairs                instead of higher and lower: [{higher = …, lower = …}, …], all must hold
@@ -14,14 +14,19 @@ the column differs from the claim's.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from statistics import NormalDist, fmean
 from typing import Any
 
+import numpy as np
+
 from reidlib.errors import DataError
-from reidlib.papers.bootstrap import RESAMPLES, Difference, paired_difference, query_scores
+from reidlib.papers.bootstrap import Difference, Sample, compare, samples
 from reidlib.papers.tables import Measure, Measurement, PublishedTable, build, load_toml
 
 VERDICTS = ("reproduced", "contradicted", "undecided", "not_run")
+TRAININGS = 3  # on each side; fewer decide nothing
 _WEAKEST_FIRST = {"contradicted": 0, "undecided": 1, "reproduced": 2}
 
 
@@ -41,7 +46,7 @@ class Claim:
     id: str
     section: str
     table: int
-    says: str
+    statement: str
     quote: str
     metric: str
     pairs: tuple[tuple[Side, Side], ...]
@@ -52,7 +57,7 @@ class ClaimResult:
     """A verdict. Numbers are percentage points, those of the weakest pair (`higher`, `lower`).
 
     Where the verdict is not_run, they are None and `reason` says why; `paper_difference` is then
-    the smallest one of the claim's pairs.
+    the smallest one of the claim's pairs. Where a side did not learn, `reason` says so too.
     """
 
     claim: Claim
@@ -63,9 +68,13 @@ class ClaimResult:
     difference: float | None = None
     ci_low: float | None = None
     ci_high: float | None = None
-    seeds: int = 0
+    seeds: int = 0  # trainings of the side that has fewer
     queries: int = 0
     reason: str = ""
+    people: int = 0
+    leans: str = ""  # reproduced | contradicted, where only more trainings could decide
+    failed: bool = False  # not_run because a training failed
+    by_luck: float = 0.0  # probability of being decided if no side were better than another
 
 
 def load_claims(
@@ -122,18 +131,37 @@ def judge(
     measure: Measure,
     *,
     synthetic: bool,
-    resamples: int = RESAMPLES,
 ) -> list[ClaimResult]:
     """The verdict of every claim.
 
     A pair is reproduced if the 95 % interval of the difference lies above 0, contradicted if it
-    lies below, else undecided. A claim is reproduced if all its pairs are, contradicted if any is.
-    A side that the authors only cite is compared as an exact number on real data; on synthetic
+    lies below, else undecided; undecided too with fewer than `TRAININGS` trainings on a side, and
+    if a side is not above chance. A claim is reproduced if all its pairs are, contradicted if any
+    is. A side that the authors only cite is compared as an exact number on real data; on synthetic
     data there is nothing to compare, and the claim counts as not run.
 
-    Raises `DataError` if the runs of a pair were not evaluated on the same queries.
+    Raises `DataError` if the runs of a pair were not evaluated on the same queries, or do not say
+    whom the queries show.
     """
-    return [_judge(claim, tables, measure, synthetic, resamples) for claim in claims]
+    return [_judge(claim, tables, measure, synthetic) for claim in claims]
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A compared pair; `untrained` names the side that is not above chance, if one is not."""
+
+    higher: Side
+    lower: Side
+    difference: Difference
+    untrained: str
+
+    @property
+    def decidable(self) -> bool:
+        return self.difference.seeds >= TRAININGS and not self.untrained
+
+    @property
+    def verdict(self) -> str:
+        return "undecided" if self.untrained else verdict(self.difference)
 
 
 def _judge(
@@ -141,39 +169,83 @@ def _judge(
     tables: Mapping[int, PublishedTable],
     measure: Measure,
     synthetic: bool,
-    resamples: int,
 ) -> ClaimResult:
-    decided = []
+    pairs = []
     for higher, lower in claim.pairs:
-        found = _compare(higher, lower, tables, measure, synthetic, resamples)
-        if isinstance(found, str):
+        found = _compare(higher, lower, tables, measure, synthetic)
+        if isinstance(found, _NotRun):
             printed = [(_printed(tables, h, lo), h, lo) for h, lo in claim.pairs]
             known = [entry for entry in printed if entry[0] is not None] or printed
             paper, weakest_higher, weakest_lower = min(known, key=lambda entry: entry[0] or 0.0)
-            return ClaimResult(claim, "not_run", weakest_higher, weakest_lower, paper, reason=found)
-        decided.append((found, higher, lower))
-    weakest, higher, lower = min(
-        decided, key=lambda pair: (_WEAKEST_FIRST[verdict(pair[0])], pair[0].value)
+            return ClaimResult(
+                claim,
+                "not_run",
+                weakest_higher,
+                weakest_lower,
+                paper,
+                reason=found.reason,
+                failed=found.failed,
+            )
+        pairs.append(found)
+    weakest = min(
+        pairs,
+        key=lambda p: (_WEAKEST_FIRST[p.verdict], not p.untrained, p.difference.value),
     )
+    found = weakest.difference
     return ClaimResult(
         claim,
-        verdict(weakest),
-        higher,
-        lower,
-        _printed(tables, higher, lower),
-        weakest.value,
-        weakest.low,
-        weakest.high,
-        weakest.seeds,
-        weakest.queries,
+        weakest.verdict,
+        weakest.higher,
+        weakest.lower,
+        _printed(tables, weakest.higher, weakest.lower),
+        found.value,
+        found.low,
+        found.high,
+        found.seeds,
+        found.queries,
+        weakest.untrained,
+        found.people,
+        _leans_of(pairs) if weakest.verdict == "undecided" else "",
+        by_luck=_by_luck(pairs, tables),
     )
 
 
 def verdict(difference: Difference) -> str:
-    """reproduced | contradicted | undecided, by where the interval lies."""
-    if difference.low > 0:
+    """reproduced | contradicted | undecided, by where the interval lies; undecided with fewer than
+    `TRAININGS` trainings on a side."""
+    if difference.seeds < TRAININGS:
+        return "undecided"
+    return _place(difference.low, difference.high) or "undecided"
+
+
+def leans(difference: Difference) -> str:
+    """What fewer than `TRAININGS` trainings speak for: reproduced | contradicted, if the interval
+    from the choice of people alone does not hold 0; else "" (also with enough trainings)."""
+    if difference.seeds >= TRAININGS:
+        return ""
+    return _place(difference.people_low, difference.people_high)
+
+
+def _place(low: float, high: float) -> str:
+    if low > 0:
         return "reproduced"
-    return "contradicted" if difference.high < 0 else "undecided"
+    return "contradicted" if high < 0 else ""
+
+
+def _leans_of(pairs: Sequence[_Pair]) -> str:
+    """Where an undecided claim leans, whose pairs are all trained but some too seldom."""
+    if any(pair.untrained for pair in pairs):
+        return ""
+    votes = [leans(pair.difference) or pair.verdict for pair in pairs]
+    if "contradicted" in votes:
+        return "contradicted"
+    return "reproduced" if set(votes) == {"reproduced"} else ""
+
+
+@dataclass(frozen=True)
+class _NotRun:
+    reason: str
+    failed: bool = False
 
 
 def _compare(
@@ -182,42 +254,107 @@ def _compare(
     tables: Mapping[int, PublishedTable],
     measure: Measure,
     synthetic: bool,
-    resamples: int,
-) -> Difference | str:
+) -> _Pair | _NotRun:
     """The difference of a pair, or why there is none."""
     cited = [_is_cited(tables, side) for side in (higher, lower)]
     if any(cited) and (synthetic or cited[0]):
-        return "compares with numbers that the authors cite: only meaningful on the real data"
-    left = measure(higher.table, higher.row, higher.column)
-    if cited[1]:
-        published = tables[lower.table].printed(lower.row, lower.column)
-        finished = [m for m in left or () if m.run is not None]
-        if published is None or not finished:
-            return _why(higher, left) if published is not None else "no published number"
-        return paired_difference(_scores(higher, finished), published, resamples=resamples)
-    right = measure(lower.table, lower.row, lower.column)
-    for side, found in ((higher, left), (lower, right)):
-        if not any(m.run is not None for m in found or ()):
+        return _NotRun(
+            "compares with numbers that the authors cite: only meaningful on the real data"
+        )
+    published = tables[lower.table].printed(lower.row, lower.column) if cited[1] else None
+    if cited[1] and published is None:
+        return _NotRun("no published number")
+    measured = [(higher, measure(higher.table, higher.row, higher.column) or ())]
+    if not cited[1]:
+        measured.append((lower, measure(lower.table, lower.row, lower.column) or ()))
+    for side, found in measured:
+        if not any(m.run is not None for m in found):
             return _why(side, found)
-    # Seed by seed: only seeds that both sides have finished are compared.
-    both = [(a, b) for a, b in zip(left or (), right or (), strict=False) if a.run and b.run]
-    if not both:
-        return f"no seed is finished for both {higher.row} and {lower.row}"
-    return paired_difference(
-        _scores(higher, [a for a, _ in both]),
-        _scores(lower, [b for _, b in both]),
-        resamples=resamples,
+    left, *others = [_samples(side, found) for side, found in measured]
+    right = others[0] if others else published
+    difference = compare(left, right)
+    if difference is None:
+        return _NotRun(f"no seed is finished for both {higher.row} and {lower.row}")
+    untrained = [_untrained(side, found) for side, found in measured]
+    return _Pair(higher, lower, difference, next(filter(None, reversed(untrained)), ""))
+
+
+def _samples(side: Side, measurements: Sequence[Measurement]) -> list[Sample | None]:
+    found = samples(measurements)
+    for measurement, values in zip(measurements, found, strict=True):
+        if measurement.run is not None and values is None:
+            raise DataError(
+                f"table {side.table}, row {side.row}: claims compare query by query, and of column "
+                f"{side.column} the run holds no value per query (a Top-k follows from its ranks)"
+            )
+    return found
+
+
+def _untrained(side: Side, measurements: Sequence[Measurement]) -> str:
+    """Says so if a side is not above chance; "" if it is, or if its runs do not know chance."""
+    known = [m for m in measurements if m.run is not None and m.chance() is not None]
+    if not known:
+        return ""
+    chance = fmean(m.chance() for m in known)
+    above = compare(samples(known), chance)
+    if (above.low if above.seeds >= TRAININGS else above.people_low) > 0:
+        return ""
+    return (
+        f"not trained: {side.row} is not above chance ({above.value + chance:.1f} % against "
+        f"{chance:.1f} %)"
     )
 
 
-def _scores(side: Side, measurements: Sequence[Measurement]) -> list:
-    scores = [query_scores(measurement) for measurement in measurements]
-    if any(values is None for values in scores):
-        raise DataError(
-            f"table {side.table}, row {side.row}: claims compare query by query, and of column "
-            f"{side.column} the run holds no value per query (a Top-k follows from its ranks)"
+# ------------------------------------------------------------------ verdicts that luck gives
+
+
+def expected_by_luck(results: Iterable[ClaimResult]) -> float:
+    """How many of the claims would be decided, one way or the other, if no side were better than
+    another. Claims that cannot be decided (not run, too few trainings, not trained) add nothing.
+    """
+    return sum(result.by_luck for result in results)
+
+
+def _by_luck(pairs: Sequence[_Pair], tables: Mapping[int, PublishedTable]) -> float:
+    """The probability that a claim is decided although all its sides are equally good.
+
+    With one pair 5 %: half of it reproduced, half contradicted. With several, all must lie above,
+    but one that lies below contradicts; comparisons that have a side in common agree more often.
+    """
+    numbers: dict[Side, int] = {}
+    structure = tuple(
+        (
+            numbers.setdefault(pair.higher, len(numbers)),
+            None if _is_cited(tables, pair.lower) else numbers.setdefault(pair.lower, len(numbers)),
+            pair.decidable,
         )
-    return scores
+        for pair in pairs
+    )
+    return _decided_by_luck(structure)
+
+
+@lru_cache(maxsize=256)
+def _decided_by_luck(
+    structure: tuple[tuple[int, int | None, bool], ...], draws: int = 40_000
+) -> float:
+    """structure: of each pair the number of its sides, None for one that is exact, and whether the
+    pair can be decided. Sides are drawn as equally uncertain and independent of each other."""
+    if not any(decidable for *_, decidable in structure):
+        return 0.0
+    if len(structure) == 1:
+        return 0.05
+    sides = 1 + max(n for *pair, _ in structure for n in pair if n is not None)
+    drawn = np.random.default_rng(0).standard_normal((sides, draws))
+    bound = NormalDist().inv_cdf(0.975)
+    above, below = np.ones(draws, dtype=bool), np.zeros(draws, dtype=bool)
+    for higher, lower, decidable in structure:
+        difference = drawn[higher] if lower is None else (drawn[higher] - drawn[lower]) / 2**0.5
+        above &= decidable & (difference > bound)
+        below |= decidable & (difference < -bound)
+    return float((above | below).mean())
+
+
+# ------------------------------------------------------------------ words and numbers
 
 
 def _is_cited(tables: Mapping[int, PublishedTable], side: Side) -> bool:
@@ -225,11 +362,11 @@ def _is_cited(tables: Mapping[int, PublishedTable], side: Side) -> bool:
     return table.origin(table.row(side.row), table.metric(side.column)) == "cited"
 
 
-def _why(side: Side, found: Sequence[Measurement] | None) -> str:
-    if found and any(m.failed for m in found):
-        return f"the training of row {side.row} (table {side.table}) failed"
+def _why(side: Side, found: Sequence[Measurement]) -> _NotRun:
+    if any(m.failed for m in found):
+        return _NotRun(f"the training of row {side.row} (table {side.table}) failed", failed=True)
     planned = "is not finished" if found else "is not part of this profile"
-    return f"row {side.row} (table {side.table}) {planned}"
+    return _NotRun(f"row {side.row} (table {side.table}) {planned}")
 
 
 def _printed(tables: Mapping[int, PublishedTable], higher: Side, lower: Side) -> float | None:
@@ -243,7 +380,7 @@ def to_summary(results: Iterable[ClaimResult]) -> list[dict[str, Any]]:
         {
             "id": result.claim.id,
             "table": result.claim.table,
-            "says": result.claim.says,
+            "says": result.claim.statement,
             "verdict": result.verdict,
             "difference": _rounded(result.difference),
             "ci_low": _rounded(result.ci_low),

@@ -48,6 +48,8 @@ class RunLike(Protocol):
 
     def scores(self, evaluation: str, metric: str) -> np.ndarray | None: ...
 
+    def people(self, evaluation: str) -> np.ndarray: ...
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -79,6 +81,13 @@ class Measurement:
                 f"run {self.run.key}: no metric {self.metric!r} of evaluation "
                 f"{self.evaluation!r}; its metrics.json holds {known}"
             ) from None
+
+    def chance(self) -> float | None:
+        """What a random ranking reaches, in percent; None if the run does not say."""
+        if self.run is None:
+            return None
+        levels = self.run.metrics.get("chance", {}).get(self.evaluation, {})
+        return levels.get(self.metric)
 
 
 # (table, row slug, printed column) -> one measurement per seed; None = not planned in this profile
@@ -319,13 +328,23 @@ class CellResult:
 
     @property
     def measured(self) -> float | None:
-        """Mean over the finished seeds."""
+        """Mean over the finished seeds; each counts the same, whatever its number of queries."""
         return statistics.fmean(self.values) if self.values else None
 
     @property
     def std(self) -> float | None:
-        """Sample standard deviation over seeds; None with fewer than two."""
+        """Standard deviation between trainings, from n - 1 of them; None with fewer than two.
+
+        It is how far single trainings scatter, test splits of their own included, not how far the
+        mean may be off: for that see `reidlib.papers.bootstrap`.
+        """
         return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+    @property
+    def chance(self) -> float | None:
+        """What a random ranking reaches, mean over the finished seeds; None if unknown."""
+        levels = [c for m in self.measurements if (c := m.chance()) is not None]
+        return statistics.fmean(levels) if levels else None
 
 
 @dataclass(frozen=True)
@@ -402,14 +421,19 @@ def long_form(filled: FilledTable) -> pd.DataFrame:
     return frame.astype({"paper": float, "measured": float, "std": float, "seeds": int})
 
 
-def write_long_form(filled: FilledTable, folder: Path) -> Path:
-    """Write `<folder>/table_<n>.csv`; the column `paper` keeps the printed text (79.30)."""
+def csv_text(filled: FilledTable) -> str:
+    """The long form as CSV; the column `paper` keeps the printed text (79.30)."""
     frame = long_form(filled)
     frame = frame.assign(paper=[cell.printed for cell in filled])
     for column in ("measured", "std"):
         frame[column] = ["" if pd.isna(v) else f"{v:.6g}" for v in frame[column]]
+    return frame.to_csv(index=False, lineterminator="\n")
+
+
+def write_long_form(filled: FilledTable, folder: Path) -> Path:
+    """Write `csv_text` as `<folder>/table_<n>.csv`."""
     path = folder / f"table_{filled.table.number}.csv"
-    write_atomic(path, frame.to_csv(index=False, lineterminator="\n"))
+    write_atomic(path, csv_text(filled))
     return path
 
 

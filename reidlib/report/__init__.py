@@ -4,9 +4,9 @@
 """
 
 from dataclasses import dataclass
-from functools import cache
 from html import escape
-from pathlib import Path
+
+from reidlib.report.style import fragment_css, template_text
 
 __all__ = ["Html", "escape", "style", "template_text"]
 
@@ -18,7 +18,12 @@ class Html:
     html: str
 
     def _repr_html_(self) -> str:
-        return self.html
+        """With the style of tables and figures where there are any.
+
+        Every output brings its own: JupyterLab may take the cell with the style out of the page,
+        and VS Code may show each output in a document of its own.
+        """
+        return f"{style()}\n{self.html}" if 'class="reid' in self.html else self.html
 
     def __str__(self) -> str:
         return self.html
@@ -30,12 +35,6 @@ class Html:
         return Html(f"{self.html}\n{other.html}")
 
 
-@cache
-def template_text(name: str) -> str:
-    """The text of a file in `report/templates`."""
-    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
-
-
 def style() -> Html:
-    """The style of tables and figures; a notebook shows it once, the HTML page has it already."""
-    return Html(f'<style data-reidlib="fragments">\n{template_text("fragments.css")}</style>')
+    """The style of tables and figures; the HTML page has it already."""
+    return Html(f'<style data-reidlib="fragments">\n{fragment_css()}</style>')

@@ -1,63 +1,111 @@
 """Claims with their verdicts, and the numbered notes on a paper, as HTML."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from reidlib.papers.claims import VERDICTS, ClaimResult, Side, count_verdicts
-from reidlib.papers.tables import Note
+from reidlib.papers.claims import TRAININGS, ClaimResult, Side, expected_by_luck
+from reidlib.papers.tables import Note, PublishedTable
 from reidlib.report import Html, escape
-from reidlib.report.tables import scrolling, signed
+from reidlib.report.labels import marked, plain, side_label, with_labels
+from reidlib.report.tables import scrolling, signed, td
+from reidlib.report.verdicts import counted, counts, kind_of, label, leaning
 
-MARKS = {"reproduced": "✓", "contradicted": "✗", "undecided": "?", "not_run": "–"}
-WORDS = {"not_run": "not run"}
+_HEADS = (
+    ("text short", "verdict"),
+    ("text claim", "claim"),
+    ("text short", "where"),
+    ("", "in the paper"),
+    ("", "measured"),
+    ("", "95 % interval"),
+)
 
 
-def claims_table(results: Sequence[ClaimResult], *, synthetic: bool) -> Html:
-    """The claims checklist: verdict, the paper's difference and the measured one."""
-    counts = count_verdicts(results)
-    summary = ", ".join(f"{counts[v]} {WORDS.get(v, v)}" for v in VERDICTS)
-    head = "<tr>" + "".join(
-        f'<th scope="col" class="{kind}">{text}</th>'
-        for kind, text in (
-            ("text", "verdict"),
-            ("text", "claim"),
-            ("text", "where"),
-            ("", "in the paper"),
-            ("", "measured"),
-            ("", "95 % interval"),
-        )
-    )
-    body = "\n".join(_claim_row(result) for result in results)
-    where = "on synthetic data" if synthetic else "on the real data"
-    single = any(result.seeds == 1 for result in results)
-    luck = (
-        " Trained once each, so an interval covers the choice of queries and not the luck of a "
-        "training, which can be larger where trainings are short: --seeds 3 covers both."
-        if single
-        else ""
-    )
-    caption = (
-        f"<strong>Claims of the paper, tested {where}:</strong> {summary}."
-        "<small>Differences in percentage points, higher side minus lower side. Reproduced: the "
-        "interval (paired bootstrap over queries, and over seeds where there are several) lies "
-        "above 0; contradicted: below 0. Of a claim with several comparisons the weakest one is "
-        f"shown, and all must hold.{luck}</small>"
-    )
-    table = scrolling("Claims", caption, head + "</tr>", f"<tbody>\n{body}\n</tbody>")
+def claims_table(
+    results: Sequence[ClaimResult],
+    *,
+    synthetic: bool,
+    tables: Mapping[int, PublishedTable] | None = None,
+    judged: bool = True,
+) -> Html:
+    """The claims checklist: verdict, the paper's difference and the measured one.
+
+    Args:
+        results: claims with their verdicts.
+        synthetic: whether the data is the procedural world.
+        tables: the paper's tables by number, for the names of the compared rows.
+        judged: False leaves the verdicts out, for runs whose numbers mean nothing.
+    """
+    heads = _HEADS if judged else _HEADS[1:]
+    head = "".join(td(text, kind, head="col") for kind, text in heads)
+    body = "\n".join(_claim_row(result, tables, judged) for result in results)
+    caption = _caption(results, synthetic) if judged else "Claims of the paper, not judged here."
+    table = scrolling("Claims", caption, f"<tr>{head}</tr>", f"<tbody>\n{body}\n</tbody>")
     return Html(f'<div class="reid">{table}</div>')
 
 
-def _claim_row(result: ClaimResult) -> str:
+def _caption(results: Sequence[ClaimResult], synthetic: bool) -> str:
+    summary = counted(counts(map(kind_of, results)))
+    where = "on synthetic data" if synthetic else "on the real data"
+    return (
+        f"<strong>Claims of the paper, tested {where}:</strong> {summary}."
+        "<br><small>Differences in percentage points, higher side minus lower side. Reproduced: "
+        "the interval lies above 0; contradicted: below 0; either needs three trainings a side. "
+        "The interval covers which people the test shows and, from two trainings on, the luck of "
+        "a training. Of a claim with several comparisons the weakest one is shown, and all must "
+        f"hold. {_luck(results)}</small>"
+    )
+
+
+def _luck(results: Sequence[ClaimResult]) -> str:
+    """How much of the verdicts is luck, and what was trained too seldom for one."""
+    judged = [result for result in results if result.by_luck > 0]
+    seldom = [r for r in results if r.difference is not None and r.seeds < TRAININGS]
+    parts = []
+    if judged:
+        decided = sum(result.verdict in ("reproduced", "contradicted") for result in judged)
+        parts.append(
+            f"{_claims(len(judged))} could be decided, and {decided} "
+            f"{'was' if decided == 1 else 'were'}. If no row were better than another, luck alone "
+            f"would decide about {expected_by_luck(results):.1f}, one way or the other."
+        )
+    if seldom:
+        rest = "rests" if len(seldom) == 1 else "rest"
+        text = (
+            f"{_claims(len(seldom))} {rest} on fewer than three trainings a side, which decide "
+            "nothing; they lean where the choice of people alone does not explain the difference."
+        )
+        if all(result.seeds == 1 for result in seldom):
+            text += (
+                " With a single training an interval leaves out the luck of training, which can be "
+                "the larger part: --seeds 3 covers it."
+            )
+        parts.append(text)
+    return " ".join(parts)
+
+
+def _claims(number: int) -> str:
+    return "1 claim" if number == 1 else f"{number} claims"
+
+
+def _verdict(result: ClaimResult) -> str:
+    """The verdict, and where an undecided claim leans."""
+    found = label(kind_of(result))
+    if result.leans:
+        found += f'<br><span class="minor">{leaning(result.leans)}</span>'
+    return found
+
+
+def _claim_row(
+    result: ClaimResult, tables: Mapping[int, PublishedTable] | None, judged: bool
+) -> str:
     claim = result.claim
-    word = WORDS.get(result.verdict, result.verdict)
-    verdict = f'<span aria-hidden="true">{MARKS[result.verdict]}</span> {word}'
-    text = escape(claim.says)
+    text = marked(claim.statement)
     if claim.quote:
         text += f' <span class="minor">“{escape(claim.quote)}”</span>'
     if result.reason:
-        text += f'<br><span class="minor">{escape(result.reason)}</span>'
+        text += f'<br><span class="minor">{escape(with_labels(result.reason, tables))}</span>'
     elif len(claim.pairs) > 1:
-        sides = f"{_side(result.higher, claim.table)} − {_side(result.lower, claim.table)}"
-        text += f'<br><span class="minor">weakest of {len(claim.pairs)}: {escape(sides)}</span>'
+        weakest = escape(_weakest(result, tables))
+        text += f'<br><span class="minor">weakest of {len(claim.pairs)}: {weakest}</span>'
     paper, measured = (
         "–" if value is None else signed(value, 2)
         for value in (result.paper_difference, result.difference)
@@ -65,16 +113,29 @@ def _claim_row(result: ClaimResult) -> str:
     interval = "–"
     if result.ci_low is not None and result.ci_high is not None:
         interval = f"{signed(result.ci_low, 1)} … {signed(result.ci_high, 1)}"
-    return (
-        f'<tr id="claim-{escape(claim.id)}"><td class="text short {result.verdict}">{verdict}</td>'
-        f'<th scope="row" class="text">{text}</th>'
-        f'<td class="text short">{escape(claim.section)}, Table {claim.table}</td>'
-        f'<td>{paper}</td><td>{measured}</td><td class="minor">{interval}</td></tr>'
-    )
+    cells = [td(_verdict(result), "text short")] if judged else []
+    cells += [
+        td(text, "text claim", head="row"),
+        td(f"{escape(claim.section)}, Table {claim.table}", "text short"),
+        td(paper),
+        td(measured),
+        td(interval, "minor"),
+    ]
+    return f'<tr id="claim-{escape(claim.id)}">{"".join(cells)}</tr>'
 
 
-def _side(side: Side, table: int) -> str:
-    return side.row if side.table == table else f"{side.row} (Table {side.table})"
+def _weakest(result: ClaimResult, tables: Mapping[int, PublishedTable] | None) -> str:
+    """The pair that is shown, by what distinguishes it from the claim's other pairs."""
+    claim = result.claim
+
+    def named(side: Side) -> str:
+        place = f" (Table {side.table})" if side.table != claim.table else ""
+        column = f", {side.column}" if side.column != claim.metric else ""
+        return f"{side_label(side, tables)}{plain(column)}{place}"
+
+    if len({higher for higher, _ in claim.pairs}) == 1:
+        return f"against {named(result.lower)}"
+    return f"{named(result.higher)}, against {named(result.lower)}"
 
 
 def notes_list(notes: Iterable[Note]) -> Html:

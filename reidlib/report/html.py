@@ -26,7 +26,8 @@ from pygments.lexers import PythonLexer
 
 from reidlib.errors import DataError
 from reidlib.files import write_atomic
-from reidlib.report import escape, template_text
+from reidlib.report import Html, escape, template_text
+from reidlib.report.style import page_css
 
 HIDE_CELL = "remove-cell"  # cell tags
 HIDE_CODE = "remove-input"
@@ -80,6 +81,7 @@ def write_page(
     out: Path,
     banner: Banner,
     *,
+    opening: Html | None = None,
     index_href: str = "index.html",
     failed: str = "",
 ) -> list[str]:
@@ -89,6 +91,7 @@ def write_page(
         notebook: the executed .ipynb; it may have stopped early.
         out: the HTML file.
         banner: what the report is based on.
+        opening: what the page begins with, below its title.
         index_href: link to the page of all reports, "" for none.
         failed: why the notebook failed, shown at the top.
 
@@ -98,13 +101,18 @@ def write_page(
     Raises:
         DataError: the notebook cannot be read.
     """
-    page = render_page(notebook, banner, index_href=index_href, failed=failed)
+    page = render_page(notebook, banner, opening=opening, index_href=index_href, failed=failed)
     write_atomic(out, page)
     return problems(page)
 
 
 def render_page(
-    notebook: Path, banner: Banner, *, index_href: str = "index.html", failed: str = ""
+    notebook: Path,
+    banner: Banner,
+    *,
+    opening: Html | None = None,
+    index_href: str = "index.html",
+    failed: str = "",
 ) -> str:
     """The page of `write_page` as text."""
     content = read_notebook(notebook)
@@ -117,14 +125,24 @@ def render_page(
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(template_text("page.html.j2")).render(
         title=title,
-        css=template_text("fragments.css") + template_text("page.css"),
+        css=page_css(),
         toc=[entry for entry in markdown.toc if entry["level"] in (2, 3)],
         banner=banner,
         facts=banner.facts(),
-        body="\n".join(part for part in body if part),
+        body=_opened("\n".join(part for part in body if part), opening),
         index_href=index_href,
         failed=failed,
     )
+
+
+def _opened(body: str, opening: Html | None) -> str:
+    """The body with the opening below its title."""
+    if opening is None:
+        return body
+    title, end, rest = body.partition("</h1>")
+    if not end:
+        return f"{opening}\n{body}"
+    return f"{title}{end}\n{opening}\n{rest}"
 
 
 def read_notebook(path: Path) -> nbformat.NotebookNode:
@@ -264,11 +282,8 @@ def _output(output: Any, number: int, markdown: _Markdown) -> str:
         if not text.strip():
             return ""
         if output.name == "stderr":
-            return (
-                '<details class="code"><summary>Messages</summary>'
-                f'<pre class="stream">{escape(text)}</pre></details>'
-            )
-        return f'<pre class="stream">{escape(text)}</pre>'
+            return f'<details class="code"><summary>Messages</summary>{_stream(text)}</details>'
+        return _stream(text)
     if output.output_type == "error":
         trace = _terminal("\n".join(output.traceback)) or f"{output.ename}: {output.evalue}"
         return f'<pre class="error">{escape(trace)}</pre>'
@@ -281,7 +296,7 @@ def _rich(output: Any, number: int, markdown: _Markdown) -> str:
     if "application/vnd.jupyter.widget-view+json" in data:
         # A widget needs a script; progress bars leave nothing worth showing.
         bare = not plain.strip() or re.match(r"\s*\w+\(.*(children|value)=", plain, re.DOTALL)
-        return "" if bare else f'<pre class="stream">{escape(plain)}</pre>'
+        return "" if bare else _stream(plain)
     if "text/html" in data:
         return _drop_active(data["text/html"])
     for kind in ("image/svg+xml", "image/png", "image/jpeg"):
@@ -297,7 +312,18 @@ def _rich(output: Any, number: int, markdown: _Markdown) -> str:
         return _drop_active(markdown(data["text/markdown"]))
     if "text/latex" in data:
         return mathml(data["text/latex"].strip().strip("$"), block=True)
-    return f'<pre class="stream">{escape(plain)}</pre>' if plain.strip() else ""
+    return _stream(plain) if plain.strip() else ""
+
+
+_COLUMNS = re.compile(r"\S {2,}\S")
+
+
+def _stream(text: str) -> str:
+    """Printed text. Lines that are aligned in columns must not wrap: their box scrolls."""
+    if sum(bool(_COLUMNS.search(line)) for line in text.split("\n")) < 2:
+        return f'<pre class="stream">{escape(text)}</pre>'
+    box = 'class="stream columns" tabindex="0" role="region" aria-label="printed table"'
+    return f"<pre {box}>{escape(text)}</pre>"
 
 
 _NO_ALT = "Figure without a description (cell"

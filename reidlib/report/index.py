@@ -1,11 +1,12 @@
 """The index of a results folder: `summary.json`, and `index.html` made from it.
 
 `summary.json` keeps the papers of earlier runs in the same folder; only what was run is replaced.
+The page begins with the answer: how many claims came out how, of each paper and in all.
 """
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,24 @@ import jinja2
 
 from reidlib.errors import StoreError
 from reidlib.files import locked, write_atomic, write_json
-from reidlib.papers.claims import VERDICTS, ClaimResult, to_summary
+from reidlib.papers.claims import ClaimResult, to_summary
 from reidlib.papers.tables import FilledTable, count_rows
-from reidlib.report import template_text
-from reidlib.report.claims import MARKS, WORDS
+from reidlib.report import escape, template_text
+from reidlib.report.labels import marked
+from reidlib.report.style import page_css
+from reidlib.report.summary_text import is_judged
+from reidlib.report.tables import signed
+from reidlib.report.verdicts import (
+    LOOKS,
+    ORDER,
+    bar,
+    counted,
+    counts,
+    kind_in,
+    label,
+    leaning,
+    word,
+)
 
 STATUSES = ("ok", "failed", "not_run")
 _HEADER = ("profile", "data", "device", "versions", "git")
@@ -44,6 +59,11 @@ def paper_entry(
     """
     if status not in STATUSES:
         raise ValueError(f"status {status!r}, expected one of {STATUSES}")
+    results = list(claims)
+    records = to_summary(results)
+    for record, result in zip(records, results, strict=True):
+        if result.reason and result.difference is not None:
+            record["reason"] = result.reason
     return {
         "status": status,
         "title": title,
@@ -51,12 +71,16 @@ def paper_entry(
         "wall_s": round(wall_s, 1),
         "finished": datetime.now().astimezone().isoformat(timespec="minutes"),
         "tables": {str(t.table.number): count_rows(t) for t in tables if t.table.metrics},
-        "claims": to_summary(claims),
+        "claims": records,
     }
 
 
 def update_summary(
-    folder: Path, header: Mapping[str, Any], entries: Mapping[str, Mapping[str, Any]]
+    folder: Path,
+    header: Mapping[str, Any],
+    entries: Mapping[str, Mapping[str, Any]],
+    *,
+    untrained: Collection[str] = (),
 ) -> dict[str, Any]:
     """Merge papers into `<folder>/summary.json` and return the whole of it.
 
@@ -64,6 +88,8 @@ def update_summary(
         folder: `results/<profile>`.
         header: "profile", "data" (synthetic | real), "device", "versions", "git" of this run.
         entries: by paper, from `paper_entry`.
+        untrained: papers of which this command trained nothing but only wrote the report again;
+            the time of the command that trained them is kept.
 
     Raises:
         StoreError: an existing `summary.json` cannot be read, or the folder cannot be written.
@@ -75,6 +101,8 @@ def update_summary(
         papers = read_summary(folder)["papers"] if path.exists() else {}
         for name, entry in entries.items():
             record = {key: header[key] for key in ("data", "device", "git")}
+            if name in untrained and name in papers:
+                record["wall_s"] = papers[name]["wall_s"]
             papers[name] = {**entry, **record}
         # NaN is no JSON; nothing here should be, and if it is, it is not a number to show.
         summary = {
@@ -123,19 +151,41 @@ def write_index(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["duration"] = duration
-    environment.filters["measured"] = _measured
+    environment.filters["claim_line"] = _claim_line
     page = environment.from_string(template_text("index.html.j2")).render(
-        css=template_text("fragments.css") + template_text("page.css"),
+        css=page_css(),
         summary=summary,
         papers=papers,
-        marks=MARKS,
-        anything_open=any(
-            p["open"] or p["rows_missing"] or p["failed"] or p["missing"] for p in papers
-        ),
+        total=_total(papers),
+        looks=LOOKS,
+        judged=is_judged(summary["profile"]),
+        folds=[
+            ("undecided", "Claims that are undecided"),
+            ("reproduced", "Claims that were reproduced"),
+            ("failed", "Claims whose trainings failed"),
+            ("not_run", "Claims that were not run"),
+        ],
     )
     path = folder / "index.html"
     write_atomic(path, page)
     return path
+
+
+def _total(papers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The claims of all papers together."""
+    claims = [claim for paper in papers for claim in paper["claims"]]
+    found = counts(map(kind_in, claims))
+    known = sum(1 for paper in papers if paper["claims"])
+    of = f" of {known} papers" if known > 1 else ""
+    return {
+        "claims": claims,
+        "counts": found,
+        "counted": counted(found),
+        "bar": bar(found),
+        "sentence": f"{len(claims)} claims{of}: {counted(found)}.",
+        "contradicted": found["contradicted"],
+        "tested": len(claims) - found["not_run"] - found.get("failed", 0),
+    }
 
 
 def _paper(
@@ -145,14 +195,13 @@ def _paper(
     title: str | None,
     run_now: Sequence[str] | None,
 ) -> dict[str, Any]:
-    """What a card shows."""
+    """What the index shows of a paper."""
     entry = summary["papers"].get(name, {})
     html, notebook = f"{name}.html", f"{name}.ipynb"
     exists = (folder / html).exists()
     status = entry.get("status", "not_run")
-    failed = status == "failed"
     trouble = ""
-    if failed:
+    if status == "failed":
         trouble = f"failed: {entry.get('error') or 'no message was left'}"
     elif status == "not_run":
         trouble = "not run in this results folder"
@@ -164,7 +213,7 @@ def _paper(
         for csv in [f"{name}/table_{n}.csv"]
     ]
     claims = entry.get("claims", [])
-    counts = {v: sum(claim["verdict"] == v for claim in claims) for v in VERDICTS}
+    found = counts(map(kind_in, claims))
     older = ""
     if entry and run_now is not None and name not in run_now:
         older = " in this folder"
@@ -173,23 +222,37 @@ def _paper(
     return {
         "name": name,
         "title": entry.get("title") or title or name,
-        "status": WORDS.get(status, status),
-        "failed": failed,
-        "missing": not failed and bool(trouble),
+        "status": word(status),
         "trouble": trouble,
+        "trouble_kind": "failed" if status == "failed" else "not_run",
         "older": older,
         "finished": entry.get("finished", ""),
         "wall_s": entry.get("wall_s", 0),
         "tables": tables,
         "rows_missing": any(table["own"] > table["measured"] for _, table in tables),
         "claims": claims,
-        "open": [claim for claim in claims if claim["verdict"] != "reproduced"],
-        "counts": counts,
-        "counts_text": ", ".join(f"{n} {WORDS.get(v, v)}" for v, n in counts.items()),
+        "tested": sum(claim["difference"] is not None for claim in claims),
+        "by_kind": {kind: [c for c in claims if kind_in(c) == kind] for kind in ORDER},
+        "bar": bar(found),
+        "counted": counted(found),
         "html": html,
         "html_exists": exists,
         "notebook": notebook if (folder / notebook).exists() else "",
     }
+
+
+def _claim_line(claim: Mapping[str, Any], paper: Mapping[str, Any]) -> str:
+    """A claim as HTML: verdict, what it says, what was measured, the reason where one is known."""
+    kind = kind_in(claim)
+    text = marked(claim["says"])
+    if paper["html_exists"]:
+        text = f'<a href="{paper["html"]}#claim-{escape(claim["id"])}">{text}</a>'
+    facts = [f"Table {claim['table']}", _measured(claim), leaning(claim.get("leans", ""))]
+    about = "; ".join(fact for fact in facts if fact)
+    line = f'{label(kind)}: {text} <span class="minor">({about})</span>'
+    if reason := claim.get("reason", ""):
+        line += f'<br><span class="reason">{escape(reason)}</span>'
+    return line
 
 
 def duration(seconds: float) -> str:
@@ -204,10 +267,11 @@ def duration(seconds: float) -> str:
 
 def _measured(claim: Mapping[str, Any]) -> str:
     if claim["difference"] is None:
-        return "no number"
-    low, high = claim["ci_low"], claim["ci_high"]
-    text = f"measured {claim['difference']:+.1f} points, interval {low:+.1f} to {high:+.1f}"
-    return text.replace("-", "−")
+        return ""
+    text = f"measured {signed(claim['difference'], 1)} points"
+    if claim["ci_low"] is not None and claim["ci_high"] is not None:
+        text += f", interval {signed(claim['ci_low'], 1)} to {signed(claim['ci_high'], 1)}"
+    return text
 
 
 def _finite(value: Any) -> Any:

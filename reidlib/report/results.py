@@ -1,13 +1,12 @@
 """What a paper's runs come to: its tables filled in, its claims judged."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from reidlib.errors import DataError
 from reidlib.experiment import Experiment
-from reidlib.papers import Cell, get_paper
+from reidlib.papers import driver
 from reidlib.papers.claims import ClaimResult, judge, load_claims
 from reidlib.papers.tables import (
     FilledTable,
@@ -16,11 +15,11 @@ from reidlib.papers.tables import (
     count_rows,
     fill,
     load_tables,
-    write_long_form,
 )
-from reidlib.run.runner import failure, key_of
+from reidlib.run.plan import key_of
+from reidlib.run.runner import failure
 from reidlib.run.session import Session
-from reidlib.run.store import Run
+from reidlib.run.store import RunLike
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,7 @@ class PaperResults:
 
 def measure_from_store(session: Session, paper: str) -> Measure:
     """The function that table code asks for a cell's measurements, one per seed."""
-    module = get_paper(paper)
-    loaded: dict[str, Run | None] = {}
+    loaded: dict[str, RunLike | None] = {}
     absent: set[tuple[str, type]] = set()  # data that is not there, and the methods that need it
 
     def key_if_there(experiment: Experiment) -> str:
@@ -54,13 +52,13 @@ def measure_from_store(session: Session, paper: str) -> Measure:
             absent.add(needed)
             return ""
 
-    def run_of(key: str) -> Run | None:
+    def run_of(key: str) -> RunLike | None:
         if key not in loaded:
             loaded[key] = session.store.load(key)
         return loaded[key]
 
     def measure(table: int, row: str, column: str) -> Sequence[Measurement] | None:
-        cell: Cell | None = module.cell(session.profile_name, table, row, column, session.seeds)
+        cell = driver.cell(paper, session.profile, table, row, column, session.seeds)
         if cell is None:
             return None
         measurements = []
@@ -74,13 +72,11 @@ def measure_from_store(session: Session, paper: str) -> Measure:
     return measure
 
 
-def is_synthetic(session: Session, paper: str) -> bool:
-    """Whether any of the paper's datasets is generated; the datasets themselves say so."""
-    experiments = get_paper(paper).experiments(session.profile_name, 1)
-    names = dict.fromkeys(experiment.dataset for experiment in experiments)
+def is_synthetic(session: Session, experiments: Iterable[Experiment]) -> bool:
+    """Whether any of the datasets is generated; the datasets themselves say so."""
     if session.data is None:
         return True
-    for name in names:
+    for name in dict.fromkeys(experiment.dataset for experiment in experiments):
         with contextlib.suppress(DataError):  # of several datasets, some may not be there
             if session.dataset(name).synthetic is not None:
                 return True
@@ -92,12 +88,6 @@ def collect(session: Session, paper: str) -> PaperResults:
     published = load_tables(paper)
     measure = measure_from_store(session, paper)
     tables = {number: fill(table, measure) for number, table in published.items()}
-    synthetic = is_synthetic(session, paper)
+    synthetic = is_synthetic(session, driver.experiments(paper, session.profile))
     claims = judge(load_claims(paper, published), published, measure, synthetic=synthetic)
     return PaperResults(paper, synthetic, tables, tuple(claims))
-
-
-def write_tables(results: PaperResults, folder: Path) -> None:
-    """`table_<n>.csv` of every table, in long form, into `folder`."""
-    for filled in results.tables.values():
-        write_long_form(filled, folder)

@@ -1,24 +1,40 @@
-"""Tables as HTML: the paper's beside the measured one, and any data frame."""
+"""Tables as HTML: the paper's beside the measured one, and any data frame.
 
+They have to hold in places that bring styles of their own or drop ours: JupyterLab (its rules for
+tables are strong, and of a notebook that is not trusted it drops `<style>`), VS Code, GitHub (drops
+every style), and the pages of reports. So what a table cannot be read without stands in attributes
+of its cells: alignment, column widths by content, letters of footnotes.
+"""
+
+import base64
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import combinations, groupby
+from itertools import groupby
 
 import pandas as pd
 
-from reidlib.papers.bootstrap import Difference, paired_difference, query_scores
+from reidlib.papers.agreement import order_agreement
+from reidlib.papers.bootstrap import Difference, compare, samples
 from reidlib.papers.tables import (
     CellResult,
     FilledTable,
     MetricColumn,
     PublishedRow,
     PublishedTable,
+    csv_text,
 )
-from reidlib.report import Html, escape
+from reidlib.report import Html, escape, verdicts
+from reidlib.report.labels import FLAGS, marked
 
 _INTERVAL = "95 % interval"
 _GAIN = "gain: paper / here"
-_NONE = '<td class="off"><span aria-label="none">–</span></td>'
+_BREAKS = {_GAIN: "gain:<br>paper / here", _INTERVAL: "95 %<br>interval"}
+_WIDE = 14  # more columns of numbers than this stand below each other in one cell per metric
+# What a cell's class means where no style sheet applies.
+_LEFT = ' align="left" style="text-align:left"'
+_CENTER = ' align="center" style="text-align:center"'
+_RIGHT = ' align="right"'
+_DASH = '<span class="off" role="img" aria-label="none">–</span>'
 
 
 def published_table(filled: FilledTable, *, synthetic: bool, csv: str | None = None) -> Html:
@@ -26,13 +42,15 @@ def published_table(filled: FilledTable, *, synthetic: bool, csv: str | None = N
 
     On real data each metric shows the paper's number, the measured one and their difference. On
     synthetic data that difference means nothing; there the gain over the table's baseline row is
-    shown instead, in the paper and here. A 95 % interval (bootstrap over queries, and over seeds
-    where there are several) stands beside the primary metric of each data set.
+    shown instead, in the paper and here. A 95 % interval (choice of people, and luck of training
+    where there are several; see `reidlib.papers.bootstrap`) stands beside the primary metric of
+    each data set.
 
     Args:
         filled: from `reidlib.papers.tables.fill`.
         synthetic: whether the data is the procedural world.
-        csv: link to the table in long form, relative to the page.
+        csv: link to the table in long form, relative to the page. Without one the link holds the
+            table itself, so that it works wherever the table is shown.
     """
     table = filled.table
     shown = _Layout.of(filled, synthetic)
@@ -41,7 +59,7 @@ def published_table(filled: FilledTable, *, synthetic: bool, csv: str | None = N
     for _, rows in groupby(table.rows, key=table.group):
         lines = "\n".join(_row(filled, row, shown, notes) for row in rows)
         body.append(f"<tbody>\n{lines}\n</tbody>")
-    caption = f"<strong>Table {table.number}.</strong> {escape(table.title)}"
+    caption = f"<strong>Table {table.number}.</strong> {marked(table.title)}"
     if synthetic and table.metrics:
         caption += ' <span class="tag">synthetic data</span>'
     details = [f"{c}: {v} in all rows." for c, v in shown.constant.items()]
@@ -50,13 +68,29 @@ def published_table(filled: FilledTable, *, synthetic: bool, csv: str | None = N
     if shown.gains and table.baseline_says:
         details.append(f"Gains refer to {table.baseline_says}.")
     if details or table.note:
-        caption += f"<small>{escape(' '.join([table.note, *details]).strip())}</small>"
-    parts = [scrolling(f"Table {table.number}", caption, _head(table, shown), "\n".join(body))]
-    below = [_agreement(filled), _missing(filled, shown), notes.html(), _legend(shown)]
-    if csv and table.metrics:
-        below.append(f'<p><a href="{escape(csv)}">Table {table.number} as CSV</a></p>')
+        caption += f"<br><small>{marked(' '.join([table.note, *details]).strip())}</small>"
+    kind = "stacked" if shown.stacked else ""
+    parts = [
+        scrolling(f"Table {table.number}", caption, _head(table, shown), "\n".join(body), kind)
+    ]
+    below = [_agreement(filled), _chance(filled), _missing(filled, shown)]
+    below += [notes.html(), _legend(shown)]
+    if table.metrics:
+        below.append(f"<p>{_download(filled, csv)}</p>")
     parts.append(f'<div class="below">{"".join(below)}</div>')
     return Html(f'<div class="reid">{"".join(parts)}</div>')
+
+
+def _download(filled: FilledTable, csv: str | None) -> str:
+    """The table in long form: the file if it is known where, else kept in the link itself."""
+    number = filled.table.number
+    if csv is None:
+        content = base64.b64encode(csv_text(filled).encode()).decode()
+        target = f"data:text/csv;base64,{content}"
+        saved = f' download="{filled.table.paper}_table_{number}.csv"'
+    else:
+        target, saved = escape(csv), ""
+    return f'<a href="{target}"{saved}>Table {number} as CSV</a>'
 
 
 @dataclass(frozen=True)
@@ -64,6 +98,7 @@ class _Layout:
     """Which columns a table shows."""
 
     settings: tuple[str, ...]
+    metrics: tuple[MetricColumn, ...]
     kinds: dict[str, str]  # CSS classes of the settings: "flag" (yes or no), "text", "text short"
     constant: dict[str, str]  # settings that are the same in every row; they go to the caption
     synthetic: bool
@@ -83,6 +118,7 @@ class _Layout:
         own = {cell.column for cell in filled if cell.origin == "own"}
         return cls(
             settings=tuple(c for c in table.settings if c not in constant),
+            metrics=table.metrics,
             kinds={c: _kind(v) for c, v in values.items()},
             constant=constant,
             synthetic=synthetic,
@@ -102,6 +138,12 @@ class _Layout:
         if metric.primary and len(parts) == 3:
             parts.append(_INTERVAL)
         return parts
+
+    @property
+    def stacked(self) -> bool:
+        """Whether the numbers of a metric stand below each other: side by side they would not fit
+        a page."""
+        return sum(map(len, map(self.parts, self.metrics))) > _WIDE
 
 
 class _Footnotes:
@@ -127,70 +169,97 @@ class _Footnotes:
 
     def html(self) -> str:
         items = "".join(
-            f'<li id="t{self.number}-note-{_letter(n)}">{escape(text)}</li>'
+            f'<li id="t{self.number}-note-{_letter(n)}">{marked(text)}</li>'
             for n, text in enumerate(self.texts, start=1)
         )
-        return f'<ol type="a">{items}</ol>' if items else ""
+        style = "list-style-type:lower-alpha"
+        return f'<ol type="a" class="letters" style="{style}">{items}</ol>' if items else ""
 
 
 def _letter(n: int) -> str:
     return chr(ord("a") + n - 1)
 
 
-def scrolling(label: str, caption: str, head: str, body: str) -> str:
-    """A table that scrolls in its own box, with a sticky head; all arguments but `label` HTML."""
+def scrolling(label: str, caption: str, head: str, body: str, kind: str = "") -> str:
+    """A table in a box that scrolls sideways where there is no room; its caption and first column
+    stay. All arguments but `label` are HTML; `kind`: classes of the table."""
+    classes = f' class="{kind}"' if kind else ""
     return (
-        f'<div class="scroll" role="region" aria-label="{escape(label)}" tabindex="0">\n<table>\n'
-        f"<caption>{caption}</caption>\n<thead>\n{head}\n</thead>\n{body}\n</table>\n</div>"
+        f'<div class="scroll" role="region" aria-label="{escape(label)}" tabindex="0">\n'
+        f'<table{classes} style="table-layout:auto">\n'
+        f'<caption><div class="caption" style="text-align:left">{caption}</div></caption>\n'
+        f"<thead>\n{head}\n</thead>\n{body}\n</table>\n</div>"
     )
+
+
+def td(text: str, kind: str = "", *, head: str = "", more: str = "") -> str:
+    """A table cell of HTML.
+
+    Args:
+        text: HTML.
+        kind: classes; "text" is aligned left, "flag" centered, everything else right.
+        head: scope of a header cell: "col" | "row" | "colgroup"; "" for a cell of numbers.
+        more: further attributes.
+    """
+    classes = set(kind.split())
+    align = _LEFT if "text" in classes else _CENTER if classes & {"flag", "over"} else _RIGHT
+    tag, scope = ("th", f' scope="{head}"') if head else ("td", "")
+    named = f' class="{kind}"' if kind else ""
+    return f"<{tag}{scope}{named}{more}{align}>{text}</{tag}>"
 
 
 def _head(table: PublishedTable, shown: _Layout) -> str:
     rows = 2 if table.metrics else 1
+    spans = f' rowspan="{rows}"'
     first = "".join(
-        f'<th rowspan="{rows}" scope="col" class="{shown.kinds[c]}">{escape(c)}</th>'
+        td(f"<span>{marked(c)}</span>", shown.kinds[c], head="col", more=spans)
         for c in shown.settings
     )
     second = ""
     for metric in table.metrics:
         parts = shown.parts(metric)
         unit = f' <span class="minor">{escape(metric.unit)}</span>' if metric.unit else ""
-        first += (
-            f'<th colspan="{len(parts)}" scope="colgroup" class="first">'
-            f"{escape(metric.column)}{unit}</th>"
-        )
+        title = f"{marked(metric.column)}{unit}"
+        if shown.stacked:
+            first += td(title, "first", head="col")
+            lines = "<br>".join(_BREAKS.get(part, escape(part)) for part in parts)
+            second += td(lines, "first", head="col")
+            continue
+        span = f' colspan="{len(parts)}"'
+        first += td(title, "first over", head="colgroup", more=span)
         second += "".join(
-            f'<th scope="col"{_first(n)}>{_two_lines(part)}</th>' for n, part in enumerate(parts)
+            td(_BREAKS.get(part, escape(part)), "" if n else "first", head="col")
+            for n, part in enumerate(parts)
         )
     return f"<tr>{first}</tr>" + (f"\n<tr>{second}</tr>" if second else "")
 
 
 def _kind(values: list[str]) -> str:
-    if any(values) and set(values) <= {"0", "1", ""}:
+    if any(values) and set(values) <= FLAGS:
         return "flag"
     return "text short" if max(map(len, values), default=0) <= 28 else "text"
-
-
-def _two_lines(part: str) -> str:
-    breaks = {_GAIN: "gain:<br>paper / here", _INTERVAL: "95 %<br>interval"}
-    return breaks.get(part, escape(part))
-
-
-def _first(n: int) -> str:
-    return ' class="first"' if n == 0 else ""
 
 
 def _row(filled: FilledTable, row: PublishedRow, shown: _Layout, notes: _Footnotes) -> str:
     table = filled.table
     cells = []
     for n, column in enumerate(shown.settings):
-        tag, attributes = ("th", ' scope="row"') if n == 0 else ("td", "")
         value = row.values[column]
-        text = _flag(value) if shown.kinds[column] == "flag" else escape(value)
+        text = _flag(value) if shown.kinds[column] == "flag" else marked(value)
         text += notes.marker(row.slug, column)
-        cells.append(f'<{tag}{attributes} class="{shown.kinds[column]}">{text}</{tag}>')
+        cells.append(td(text, shown.kinds[column], head="" if n else "row"))
     for metric in table.metrics:
-        cells += _metric_cells(filled, filled.cells[row.slug, metric.column], metric, shown, notes)
+        found = filled.cells[row.slug, metric.column]
+        parts = _metric_parts(filled, found, metric, shown, notes)
+        cited = " cited" if found.origin == "cited" else ""
+        if shown.stacked:
+            lines = (
+                f'<span class="{kind}">{text}</span>' if kind else text for kind, text in parts
+            )
+            cells.append(td("<br>".join(lines), f"first{cited}"))
+            continue
+        for k, (kind, text) in enumerate(parts):
+            cells.append(td(text, kind if k else f"first{cited}"))
     cited = ' class="cited"' if row.origin == "cited" else ""
     return f'<tr data-row="{escape(row.slug)}"{cited}>{"".join(cells)}</tr>'
 
@@ -201,81 +270,76 @@ def _flag(value: str) -> str:
     return '<span role="img" aria-label="no" class="off">×</span>'
 
 
-def _metric_cells(
+def _metric_parts(
     filled: FilledTable,
-    cell: CellResult,
+    found: CellResult,
     metric: MetricColumn,
     shown: _Layout,
     notes: _Footnotes,
-) -> list[str]:
+) -> list[tuple[str, str]]:
+    """The numbers of a cell: class and HTML of each, in the order of `_Layout.parts`."""
     parts = shown.parts(metric)
-    best = _emphasis(filled, cell, lambda c: c.paper)
-    printed = escape(cell.printed) if cell.printed else "–"
-    printed += notes.marker(cell.row, cell.column)
-    extra = " cited" if cell.origin == "cited" else ""
-    cells = [f'<td class="first{extra}">{_strong(printed, best)}</td>']
+    best = _emphasis(filled, found, lambda c: c.paper)
+    printed = escape(found.printed) if found.printed else "–"
+    printed += notes.marker(found.row, found.column)
+    texts = [("paper" if shown.stacked else "", _strong(printed, best))]
     if "measured" in parts:
-        cells.append(_measured(filled, cell, metric))
+        texts.append(_measured(filled, found))
     if "difference" in parts:
-        value = None if cell.measured is None or cell.paper is None else cell.measured - cell.paper
-        cells.append(_NONE if value is None else f"<td>{signed(value, _decimals(cell))}</td>")
+        known = found.measured is not None and found.paper is not None
+        gap = signed(found.measured - found.paper, _decimals(found)) if known else _DASH
+        texts.append(("", gap))
     elif shown.gains and len(parts) > 1:
-        cells.append(_gains(filled, cell))
+        texts.append(_gains(filled, found))
     if _INTERVAL in parts:
-        interval = _interval(filled, cell, shown)
-        cells.append(
-            f'<td class="minor">{signed(interval.low, 1)} … {signed(interval.high, 1)}</td>'
-            if interval
-            else _NONE
-        )
-    return cells
+        interval = _interval(filled, found, shown)
+        text = f"{signed(interval.low, 1)} … {signed(interval.high, 1)}" if interval else _DASH
+        texts.append(("minor", text))
+    if shown.stacked:  # dashes at the end say nothing there
+        while len(texts) > 2 and texts[-1][1] == _DASH:
+            texts.pop()
+    return texts
 
 
-def _measured(filled: FilledTable, cell: CellResult, metric: MetricColumn) -> str:
-    if cell.measured is None:
-        word = {"not_run": "not run"}.get(cell.status, cell.status)
-        return f'<td class="status {cell.status}">{word}</td>'
-    text = _number(cell.measured, _decimals(cell))
-    text = _strong(text, _emphasis(filled, cell, lambda c: c.measured))
-    if cell.std is not None:
-        text += f' <span class="minor">± {_number(cell.std, _decimals(cell))}</span>'
-    if len(cell.values) < len(cell.measurements):
-        count = f"{len(cell.values)} of {len(cell.measurements)} seeds"
+def _measured(filled: FilledTable, found: CellResult) -> tuple[str, str]:
+    if found.measured is None:
+        return f"status {found.status}", verdicts.word(found.status)
+    text = _number(found.measured, _decimals(found))
+    text = _strong(text, _emphasis(filled, found, lambda c: c.measured))
+    if found.std is not None:
+        text += f' <span class="minor">± {_number(found.std, _decimals(found))}</span>'
+    if len(found.values) < len(found.measurements):
+        count = f"{len(found.values)} of {len(found.measurements)} seeds"
         text += f' <span class="tag">{count}</span>'
-    return f"<td>{text}</td>"
+    return "", text
 
 
-def _gains(filled: FilledTable, cell: CellResult) -> str:
-    base = filled.baseline(cell)
-    if base is None or cell.origin == "cited":
-        return _NONE
-    if base.row == cell.row:
-        return '<td class="minor">baseline</td>'
+def _gains(filled: FilledTable, found: CellResult) -> tuple[str, str]:
+    base = filled.baseline(found)
+    if base is None or found.origin == "cited":
+        return "", _DASH
+    if base.row == found.row:
+        return "minor", "baseline"
 
     def gain(of: Callable[[CellResult], float | None]) -> str:
-        values = of(cell), of(base)
+        values = of(found), of(base)
         if values[0] is None or values[1] is None:
-            return '<span class="off">–</span>'
-        return signed(values[0] - values[1], min(1, _decimals(cell)))
+            return _DASH
+        return signed(values[0] - values[1], min(1, _decimals(found)))
 
-    return f'<td>{gain(lambda c: c.paper)} <span class="minor">/</span> ' + (
-        f"{gain(lambda c: c.measured)}</td>"
-    )
+    both = f"{gain(lambda c: c.paper)} / {gain(lambda c: c.measured)}"
+    return "", both
 
 
 def _interval(filled: FilledTable, cell: CellResult, shown: _Layout) -> Difference | None:
     """Of the gain over the baseline row on synthetic data, of measured - paper on real data."""
-    scores = {n: query_scores(m) for n, m in enumerate(cell.measurements)}
+    own = samples(cell.measurements)
     if not shown.synthetic:
-        own = [s for s in scores.values() if s is not None]
-        return paired_difference(own, cell.paper) if own and cell.paper is not None else None
+        return None if cell.paper is None else compare(own, cell.paper)
     base = filled.baseline(cell)
     if base is None or base.row == cell.row:
         return None
-    others = {n: query_scores(m) for n, m in enumerate(base.measurements)}
-    pairs = [(s, others.get(n)) for n, s in scores.items()]
-    pairs = [(a, b) for a, b in pairs if a is not None and b is not None]
-    return paired_difference([a for a, _ in pairs], [b for _, b in pairs]) if pairs else None
+    return compare(own, samples(base.measurements))
 
 
 def _emphasis(
@@ -294,27 +358,38 @@ def _emphasis(
 
 def _agreement(filled: FilledTable) -> str:
     """How far the measured rows stand in the paper's order, for each primary metric."""
-    table, sentences = filled.table, []
-    for metric in table.metrics:
+    sentences = []
+    for metric in filled.table.metrics:
         if not metric.primary or metric.better == "none":
             continue
-        groups: dict[str, list[CellResult]] = {}
-        for row in table.rows:
-            cell = filled.cells[row.slug, metric.column]
-            if cell.measured is not None and cell.paper is not None:
-                groups.setdefault(table.group(row), []).append(cell)
-        same = total = 0
-        for cells in groups.values():
-            for a, b in combinations(cells, 2):
-                # Ties on either side are pairs without an order.
-                product = (a.paper - b.paper) * (a.measured - b.measured)
-                same, total = same + (product > 0), total + (product != 0)
-        if total:
-            sentences.append(
-                f"{metric.column}: {same} of {total} pairs of measured rows "
-                f"({100 * same / total:.0f} %) stand in the paper's order."
+        found = order_agreement(filled, metric.column)
+        if found is None:
+            continue
+        text = (
+            f"{metric.column}: {found.same} of {found.pairs} pairs of measured rows "
+            f"({100 * found.same / found.pairs:.0f} %) stand in the paper's order; Kendall's tau "
+            f"{signed(found.tau, 2)}"
+        )
+        if found.low is not None and found.high is not None:
+            once = ", choice of people alone" if found.seeds == 1 else ""
+            text += (
+                f", 95 % interval {signed(found.low, 2)} … {signed(found.high, 2)}{once}: "
+                f"{found.told_apart} of the pairs can be told apart from luck"
             )
+        sentences.append(text + ".")
     return f"<p>{escape(' '.join(sentences))}</p>" if sentences else ""
+
+
+def _chance(filled: FilledTable) -> str:
+    """What a random ranking reaches, for each metric whose runs know it."""
+    parts = []
+    for metric in filled.table.metrics:
+        levels = [c.chance for c in filled if c.column == metric.column and c.chance is not None]
+        if levels:
+            # Rows differ where a row was tested on other splits than the others.
+            low, high = (f"{value:.1f}" for value in (min(levels), max(levels)))
+            parts.append(f"{metric.column} {low if low == high else f'{low} to {high}'}")
+    return f"<p>A random ranking reaches: {escape('; '.join(parts))}.</p>" if parts else ""
 
 
 def _missing(filled: FilledTable, shown: _Layout) -> str:
@@ -369,32 +444,36 @@ def _strong(text: str, best: bool) -> str:
     return f'<strong class="best">{text}</strong>' if best else text
 
 
-def data_table(frame: pd.DataFrame, caption: str, *, decimals: int = 2) -> Html:
-    """A data frame with a caption; the index is left out, all text is escaped."""
+def data_table(frame: pd.DataFrame, caption: str, *, decimals: int | None = 2) -> Html:
+    """A data frame with a caption; the index is left out, all text is escaped.
+
+    decimals: of numbers that are not whole; None = four significant digits.
+    """
     numeric = {c: pd.api.types.is_numeric_dtype(frame[c]) for c in frame.columns}
     whole = {c: pd.api.types.is_integer_dtype(frame[c]) for c in frame.columns}
 
-    def cell(column: str, value: object, n: int) -> str:
+    def shown(column: str, value: object, n: int) -> str:
+        kind = "" if numeric[column] else "text"
+        head = "" if n else "row"
         if value is None or (isinstance(value, float) and pd.isna(value)):
-            return _NONE
+            return td(_DASH, kind, head=head)
         if whole[column]:
             text = f"{value:,}"
+        elif numeric[column]:
+            text = f"{value:.4g}" if decimals is None else _number(value, decimals)
         else:
-            text = _number(value, decimals) if numeric[column] else escape(str(value))
-        kind = "" if numeric[column] else ' class="text"'
-        tag, scope = ("th", ' scope="row"') if n == 0 else ("td", "")
-        return f"<{tag}{scope}{kind}>{text}</{tag}>"
+            text = escape(str(value))
+        return td(text, kind, head=head)
 
-    head = "<tr>" + "".join(
-        f'<th scope="col"{"" if numeric[c] else " class=text"}>{escape(str(c))}</th>'
-        for c in frame.columns
+    head = "".join(
+        td(escape(str(c)), "" if numeric[c] else "text", head="col") for c in frame.columns
     )
     rows = [
         "<tr>"
-        + "".join(cell(c, v, n) for n, (c, v) in enumerate(zip(frame.columns, line, strict=True)))
+        + "".join(shown(c, v, n) for n, (c, v) in enumerate(zip(frame.columns, line, strict=True)))
         + "</tr>"
         for line in frame.itertuples(index=False, name=None)
     ]
     body = "<tbody>\n" + "\n".join(rows) + "\n</tbody>"
-    table = scrolling(caption, escape(caption), head + "</tr>", body)
+    table = scrolling(caption, escape(caption), f"<tr>{head}</tr>", body)
     return Html(f'<div class="reid">{table}</div>')

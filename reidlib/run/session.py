@@ -9,14 +9,17 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from reidlib.data.dataset import Dataset
-from reidlib.data.load import format_of, load
+from reidlib.data.load import load
+from reidlib.data.register import format_of
 from reidlib.errors import UsageError
 from reidlib.experiment import hash_json
-from reidlib.profiles import Profile, World, get_profile
+from reidlib.profiles import World, get_profile
 from reidlib.run.store import Store
 from reidlib.train import Compute
 from reidlib.world.people.identity import WORLD_VERSION
-from reidlib.world.write import WRITERS, write
+from reidlib.world.write import world_fingerprint, write, writer_of
+
+_LAYOUT = 2  # raised when generated folders hold something else beside the data (2: a seal)
 
 
 def project_root() -> Path:
@@ -32,10 +35,10 @@ class Session:
     `data` is the folder with the real datasets; None means the procedural world of `world_seed`.
     """
 
-    profile_name: str
+    profile: str
     results: Path
+    seeds: int  # trainings of each row
     data: Path | None = None
-    seeds: int = 1
     device: str = "auto"
     jobs: int | None = None
     world_seed: int = 0
@@ -46,14 +49,17 @@ class Session:
         profile: str = "demo",
         results: str | Path | None = None,
         data: str | Path | None = None,
-        seeds: int = 1,
+        seeds: int | None = None,
         device: str = "auto",
         jobs: int | None = None,
         world_seed: int = 0,
     ) -> "Session":
-        """Check the arguments at once; raises `UsageError` or `DeviceError`."""
-        get_profile(profile)
+        """Check the arguments at once; `seeds` is the profile's own number by default.
+
+        Raises `UsageError` or `DeviceError`.
+        """
         Compute.choose(device)
+        seeds = get_profile(profile).seeds if seeds is None else seeds
         if seeds < 1:
             raise UsageError(f"--seeds {seeds}: expected at least 1")
         if jobs is not None and jobs < 1:
@@ -65,23 +71,19 @@ class Session:
                 "bench, which bring their own procedural world"
             )
         return cls(
-            profile_name=profile,
+            profile=profile,
             results=Path(results or project_root() / "results").resolve(),
-            data=None if data is None else Path(data).resolve(),
             seeds=seeds,
+            data=None if data is None else Path(data).resolve(),
             device=device,
             jobs=jobs,
             world_seed=world_seed,
         )
 
     @property
-    def profile(self) -> Profile:
-        return get_profile(self.profile_name)
-
-    @property
     def folder(self) -> Path:
         """`results/<profile>`: the reports, tables and runs of this profile."""
-        return self.results / self.profile_name
+        return self.results / self.profile
 
     @property
     def cache(self) -> Path:
@@ -90,7 +92,12 @@ class Session:
 
     @property
     def store(self) -> Store:
-        return Store(self.folder)
+        return Store(self.folder, project_root() / "results" / "reference" / self.profile / "runs")
+
+    @property
+    def threads(self) -> int | None:
+        """CPU threads of a run; None: shared out among the jobs."""
+        return get_profile(self.profile).threads
 
     def data_root(self, name: str) -> Path:
         """The folder that holds the folder of a dataset.
@@ -99,11 +106,11 @@ class Session:
         """
         if self.data is not None:
             return self.data
-        name, world = self._world(name)
+        name, world = self.world(name)
         # Named after all that decides its content, so that a changed world gets a new folder.
-        content = [asdict(world), WRITERS[format_of(name)].VERSION, WORLD_VERSION]
+        content = [asdict(world), writer_of(format_of(name)).VERSION, WORLD_VERSION, _LAYOUT]
         world_folder = f"{name}-seed{self.world_seed}-{hash_json(content, digits=6)}"
-        return project_root() / "data" / "synthetic" / self.profile_name / world_folder
+        return project_root() / "data" / "synthetic" / self.profile / world_folder
 
     def dataset(self, name: str, progress: bool = False) -> Dataset:
         """Load a dataset, after rendering it if this session runs on the procedural world.
@@ -113,17 +120,39 @@ class Session:
         """
         root = self.data_root(name)
         if self.data is None:
-            _render(self, self._world(name)[0], root, progress)
+            _render(self, self.world(name)[0], root, progress)
         exports = self.cache / f"exported-{hash_json(str(root), digits=8)}"
-        return _load(root, name, exports)
+        return _load(root, name, exports, self.cache)
 
-    def _world(self, name: str) -> tuple[str, World]:
+    def world_fingerprint(self, name: str) -> str:
+        """`Dataset.fingerprint` of a dataset of the procedural world; draws nothing."""
+        found, world = self.world(name)
+        return world_fingerprint(
+            format_of(found),
+            seed=self.world_seed,
+            ids=world.ids,
+            scale=world.scale,
+            size=world.size,
+        )
+
+    def world_training_rows(self, name: str) -> int:
+        """About how many captions, or images where there are none, the training split of a dataset
+        of the procedural world has; draws nothing."""
+        found, world = self.world(name)
+        writer = writer_of(format_of(found))
+        planned = writer.plan(self.world_seed, world.scale, world.ids)
+        train = writer.count(planned).get("train", {})
+        if rows := train.get("captions") or train.get("images"):
+            return rows
+        return sum(len(getattr(p, "people", (p,))) for p in planned if p.split != "test")
+
+    def world(self, name: str) -> tuple[str, World]:
         """What is rendered for a dataset: a world of its own, or the one of its format."""
-        worlds = self.profile.worlds
+        worlds = get_profile(self.profile).worlds
         found = name if name in worlds else format_of(name)
         if found not in worlds:
             raise UsageError(
-                f"profile {self.profile_name} renders no {name}: give --data DIR with the real one"
+                f"profile {self.profile} renders no {name}: give --data DIR with the real one"
             )
         return found, worlds[found]
 
@@ -132,10 +161,7 @@ class Session:
 
     @classmethod
     def from_json(cls, text: str) -> "Session":
-        return cls.create(**{_ARGUMENTS.get(k, k): v for k, v in json.loads(text).items()})
-
-
-_ARGUMENTS = {"profile_name": "profile"}
+        return cls.create(**json.loads(text))
 
 
 def cpu_count() -> int:
@@ -145,7 +171,7 @@ def cpu_count() -> int:
 
 @lru_cache(maxsize=32)
 def _render(session: Session, name: str, root: Path, progress: bool) -> None:
-    world = session.profile.worlds[name]
+    world = get_profile(session.profile).worlds[name]
     write(
         format_of(name),
         root,

@@ -1,11 +1,14 @@
-"""A worker process of the runner: `python -m reidlib.run.worker`.
+"""A worker process of the pool: `python -m reidlib.run.worker`.
 
-Standard input: a line with the session as JSON, then one line per run to train
-({"paper": …, "key": …}). Standard output: one line of JSON per event. Ends with its input.
+Standard input: a line with the session as JSON, then one line per run to train, a `Planned` as
+`to_line` writes it. Standard output: one line of JSON per event, behind `MARK`; whatever else is
+printed there is none of the parent's business. Ends with its input.
 """
 
+import base64
 import json
 import os
+import pickle
 import sys
 import threading
 import traceback
@@ -14,8 +17,16 @@ from queue import Queue
 from typing import Any
 
 from reidlib.errors import ReidlibError, StoreError
-from reidlib.run.runner import Busy, find, run_one
+from reidlib.run.plan import Planned
+from reidlib.run.runner import Busy, run_one
 from reidlib.run.session import Session
+
+MARK = "reidlib-event "
+
+
+def to_line(planned: Planned) -> str:
+    """A planned run as one line of text, for a process that trusts who wrote it."""
+    return base64.b64encode(pickle.dumps(planned)).decode() + "\n"
 
 
 def main() -> None:
@@ -24,16 +35,16 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
     def tell(event: str, **values: Any) -> None:
-        pipe.write(json.dumps({"event": event, **values}) + "\n")
+        pipe.write(MARK + json.dumps({"event": event, **values}) + "\n")
         pipe.flush()
 
     session = Session.from_json(sys.stdin.readline())
-    tasks: Queue[dict[str, str] | None] = Queue()
+    tasks: Queue[str | None] = Queue()
     busy = threading.Event()
 
     def read_tasks() -> None:
         for line in sys.stdin:
-            tasks.put(json.loads(line))
+            tasks.put(line)
         if busy.is_set() or not tasks.empty():
             os._exit(1)  # the parent died in the middle of a run; its checkpoint is on disk
         tasks.put(None)
@@ -41,16 +52,15 @@ def main() -> None:
     threading.Thread(target=read_tasks, daemon=True).start()
     while (task := tasks.get()) is not None:
         busy.set()
-        event = _train(session, task, tell)
+        event = _train(session, pickle.loads(base64.b64decode(task)), tell)
         busy.clear()  # before the parent hears of it and may close our input
         tell(**event)
 
 
-def _train(session: Session, task: dict[str, str], tell: Callable[..., None]) -> dict[str, Any]:
+def _train(session: Session, planned: Planned, tell: Callable[..., None]) -> dict[str, Any]:
     """Train one run; returns the event that says how it ended."""
     try:
-        planned = find(session, [task["paper"]], task["key"])
-        run = run_one(session, planned.experiment, on_epoch=lambda record: tell("epoch", **record))
+        run = run_one(session, planned, on_epoch=lambda record: tell("epoch", **record))
     except Busy:
         return {"event": "busy"}
     except StoreError as error:  # a full disk: the other runs would end in the same way
@@ -59,10 +69,8 @@ def _train(session: Session, task: dict[str, str], tell: Callable[..., None]) ->
         return {"event": "failed", "error": str(error)}
     except Exception:  # reported to the parent, which goes on with the other runs
         return {"event": "failed", "error": traceback.format_exc()}
-    return {
-        "event": "done",
-        "says": f"{run.metrics['headline']} ({run.metrics['seconds']:.0f} s)",
-    }
+    took = f"{run.metrics['headline']} ({run.metrics['seconds']:.0f} s)"
+    return {"event": "done", "outcome": took}
 
 
 if __name__ == "__main__":

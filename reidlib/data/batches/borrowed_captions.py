@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reidlib.data.formats import checks
-from reidlib.data.dataset import Dataset, captions_frame
 from reidlib.data.batches.samplers import Choices, caption_choices
+from reidlib.data.dataset import Dataset, captions_frame
+from reidlib.data.formats import checks
+from reidlib.data.formats.cuhk_pedes import ANNOTATION, EXCERPT, FOLDER
 from reidlib.errors import DataError
 
-# In the image dataset's own folder: the entries of CUHK-PEDES's annotation about its images.
-EXCERPT = "cuhk_pedes_excerpt.json"
-_BESIDE = ("CUHK-PEDES", "reid_raw.json")
+_BESIDE = (FOLDER, ANNOTATION)
 
 
 @dataclass(frozen=True)
@@ -133,15 +132,14 @@ def _read(annotation: Path, sources: set[str], names: Mapping[str, str]) -> dict
     for number, entry in enumerate(entries):
         path = entry.get("file_path") if isinstance(entry, dict) else None
         captions = entry.get("captions") if isinstance(entry, dict) else None
-        if (
-            not isinstance(path, str)
-            or not path
-            or not isinstance(captions, list)
-            or not all(isinstance(caption, str) for caption in captions)
-        ):
+        problem = "expected file_path, a string, and captions, a list of strings"
+        if isinstance(path, str) and isinstance(captions, list):
+            captions, problem = checks.read_captions(captions)
+            problem = problem or checks.path_problem(path)
+        if problem:
             raise DataError(
-                f"{annotation}: entry {number} (counted from 0): expected file_path, a string, and "
-                f"captions, a list of strings; it is {str(entry)[:160]}"
+                f"{annotation}: entry {number} (counted from 0): {problem}; it is "
+                f"{checks.shown(entry)}"
             )
         path = names.get(path, path)
         texts = [caption for caption in captions if caption.strip()]

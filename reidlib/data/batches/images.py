@@ -9,8 +9,6 @@ crop, ToTensor, Normalize), because those also resize first.
 import hashlib
 import math
 import os
-import struct
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,69 +18,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from reidlib.data.formats.checks import check_space, disk_errors
+from reidlib.data import content
+from reidlib.data.formats.decoding import read_rgb
 from reidlib.errors import DataError
-from reidlib.files import locked
+from reidlib.files import check_space, disk_errors, locked
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-MIN_HEIGHT, MIN_WIDTH = 8, 4  # pixels; what is smaller is a damaged file, not a person
-
-# What Pillow raises for damaged files, depending on the format and on where the damage is.
-UNREADABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    IndexError,
-    KeyError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    OverflowError,
-    Image.DecompressionBombError,
-)
+_DECODING_VERSION = 2  # raised when decoded images change
 _WINDOW = 32  # images in flight per decoding thread
 _DEVICE_SHARE = 0.6  # of the free device memory that a split may take
 
 Read = Callable[[Path, tuple[int, int]], np.ndarray]  # a file and (height, width) -> pixels
-
-
-def read_rgb(path: Path) -> Image.Image:
-    """Decode an image file to RGB, whatever it holds: gray, palette, RGBA, CMYK, 16 bit.
-
-    Raises `DataError` if the file is missing, empty, damaged, cut off, or smaller than 8x4 pixels.
-    """
-    try:
-        with Image.open(path) as image:
-            image.load()
-            rgb = _to_rgb(image)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; expected an image") from error
-    except UNREADABLE as error:
-        size = path.stat().st_size if path.is_file() else 0
-        raise DataError(
-            f"{path}: cannot be read as an image ({size:,} bytes: {error}); expected a complete "
-            "JPEG, PNG or BMP file"
-        ) from error
-    width, height = rgb.size
-    if height < MIN_HEIGHT or width < MIN_WIDTH:
-        raise DataError(
-            f"{path}: {height}x{width} pixels (height x width); expected a picture of a person, "
-            f"at least {MIN_HEIGHT}x{MIN_WIDTH}"
-        )
-    return rgb
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        # 16-bit gray; Pillow's own conversion would clip at 255 instead of scaling.
-        pixels = np.clip(np.asarray(image, dtype=np.float64) / 257.0, 0.0, 255.0)
-        image = Image.fromarray(np.round(pixels).astype(np.uint8))
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    return image.convert("RGB")
 
 
 def read_resized(path: Path, size: tuple[int, int]) -> np.ndarray:
@@ -109,18 +57,19 @@ def image_cache(
 
     The array is a file in `cache_dir`, mapped copy-on-write: it takes no memory that the system
     cannot take back, processes share it, and writing to it does not change the file. It is made on
-    the first call. An image that was replaced (another size or modification time) makes it anew;
-    the outdated file is removed. Processes that ask for the same cache at once make it once.
+    the first call. An image with another content makes it anew, and so does damage to it; the
+    outdated file is removed. Processes that ask for the same cache at once make it once.
 
     Args:
         paths: image files.
         size: (height, width) to resize to.
-        cache_dir: is made if needed.
+        cache_dir: is made if needed; also remembers the digests of the images.
         jobs: decoding threads.
         progress: called with the number of images decoded and their total.
 
     Raises:
-        DataError: an image is missing or cannot be read (names it), or the disk is full.
+        DataError: an image is missing or cannot be read (names it), or changes while it is read,
+            or the disk is full.
     """
     return decoded_cache("images", paths, (*size, 3), read_resized, cache_dir, jobs, progress)
 
@@ -142,47 +91,57 @@ def decoded_cache(
     if not paths:
         raise DataError(f"no {kind}: a cache of {kind} needs at least one path")
     cache_dir = Path(cache_dir)
-    which, state = _cache_key(kind, paths, shape[:2])
+    which, state = _cache_key(paths, shape[:2], cache_dir)
     target = cache_dir / f"{kind}-{which}-{state}.npy"
     shape = (len(paths), *shape)
-    if target.exists():
-        return _open(kind, target, shape)
+    if _is_whole(target, cache_dir):
+        return _open(target, shape)
     needed = math.prod(shape)
     doing = f"caching {len(paths):,} decoded {kind}"
     with disk_errors(target, doing, needed):
         cache_dir.mkdir(parents=True, exist_ok=True)
         with locked(cache_dir / f"{kind}-{which}.lock"):
-            if not target.exists():  # made by another process while we waited
+            if not _is_whole(target, cache_dir):  # else made by another process while we waited
                 for outdated in sorted(cache_dir.glob(f"{kind}-{which}-*")):
                     outdated.unlink(missing_ok=True)
                 check_space(cache_dir, needed, doing)
                 _decode(paths, shape, read, target, jobs, progress)
-    return _open(kind, target, shape)
+                if _cache_key(paths, shape[1:3], cache_dir) != (which, state):
+                    target.unlink()
+                    raise DataError(
+                        f"{kind} below {os.path.commonpath(paths)} changed while they were read; "
+                        "wait until they are written, then start again"
+                    )
+                _seal_of(target).write_text(content.digests([target], cache_dir)[0])
+    return _open(target, shape)
 
 
-def _cache_key(kind: str, paths: Sequence[Path], size: tuple[int, ...]) -> tuple[str, str]:
-    """Which files at which size, and in which state they are on disk; two short hex strings."""
-    which, state = hashlib.sha256(repr(tuple(size)).encode()), hashlib.sha256()
+def _cache_key(paths: Sequence[Path], size: tuple[int, ...], cache_dir: Path) -> tuple[str, str]:
+    """Which files at which size, and what is in them; two short hex strings."""
+    which = hashlib.sha256(repr((_DECODING_VERSION, *size)).encode())
     for path in paths:
-        name = os.path.abspath(path)
-        try:
-            status = os.stat(name)
-        except OSError as error:
-            raise DataError(f"{name}: {error.strerror}; expected one of the {kind}") from error
-        which.update(os.fsencode(name) + b"\0")
-        state.update(f"{status.st_size} {status.st_mtime_ns}\0".encode())
+        which.update(os.fsencode(os.path.abspath(path)) + b"\0")
+    state = hashlib.sha256("".join(content.digests(paths, cache_dir)).encode())
     return which.hexdigest()[:16], state.hexdigest()[:16]
 
 
-def _open(kind: str, path: Path, shape: tuple[int, ...]) -> np.memmap:
+def _seal_of(path: Path) -> Path:
+    """The file with the digest of a cache file's content."""
+    return path.with_suffix(".sha256")
+
+
+def _is_whole(path: Path, cache_dir: Path) -> bool:
+    """Whether a cache file is there and as it was written."""
     try:
-        array = np.lib.format.open_memmap(path, mode="c")
-    except ValueError as error:
-        raise DataError(f"{path}: not a cache of {kind} ({error}); delete it") from error
+        return content.digests([path], cache_dir) == [_seal_of(path).read_text()]
+    except (DataError, OSError, ValueError):
+        return False
+
+
+def _open(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    array = np.lib.format.open_memmap(path, mode="c")
     if array.shape != shape or array.dtype != np.uint8:
-        raise DataError(
-            f"{path}: holds {array.dtype} {array.shape}, expected uint8 {shape}; delete it"
-        )
+        raise DataError(f"{path}: holds {array.dtype} {array.shape}, expected uint8 {shape}")
     return array
 
 

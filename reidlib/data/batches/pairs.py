@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -13,17 +13,17 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from reidlib.data.dataset import Dataset, captions_frame
-from reidlib.data.language.encoding import EncodedText, encode_captions
 from reidlib.data.batches.images import DeviceImages, draw, image_cache
 from reidlib.data.batches.masks import DeviceMasks, mask_cache, mask_paths
+from reidlib.data.dataset import Dataset, captions_frame
+from reidlib.data.language.encoding import EncodedText, encode_captions
 from reidlib.data.language.tagger import Tagger, load_tagger
 from reidlib.data.language.words import Vocabulary
 from reidlib.devices import send
-from reidlib.files import locked, write_atomic
+from reidlib.files import locked, read_arrays, write_atomic
 
 # Raised when tokenization, tagging or chunking changes, so that stored encodings are made anew.
-_ENCODING_VERSION = 1
+_ENCODING_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class TextImageData:
 
 
 class Text(NamedTuple):
-    """Captions as int64 tensors: words on the device, the rest on the CPU, where packing needs it."""
+    """Captions as int64 tensors: words on the device, the rest on the CPU, as packing wants it."""
 
     tokens: Tensor  # (B, L), 0 = padding; on the device
     lengths: Tensor  # (B,)
@@ -82,7 +82,7 @@ class Batch:
     image_ids: Tensor  # int64 (B,): captions of one image share it
     labels: Tensor  # int64 (B,)
     text: Text
-    weak: Text | None = None  # captions of other images of the same people
+    weak: Text | None = None  # captions of the same people that go along
     masks: Tensor | None = None  # uint8 (B, h, w): parts of the body, 0 = background
 
     def __len__(self) -> int:
@@ -93,8 +93,8 @@ def prepare(
     dataset: Dataset,
     *,
     image_size: tuple[int, int],
-    cache_dir: Path,
-    device: str,
+    cache_dir: str | Path,
+    device: str = "cpu",
     max_tokens: int = 100,
     kinds: Sequence[str] = ("np",),
     masks: bool = False,
@@ -107,7 +107,7 @@ def prepare(
     Raises `DataError` for images that cannot be read, and for masks that are not there (names the
     file).
     """
-    jobs = os.cpu_count() or 1
+    cache_dir, jobs = Path(cache_dir), os.cpu_count() or 1
     part_paths = mask_paths(dataset, "train") if masks else None  # fails before anything is done
     tagger = load_tagger()
     train_captions = [c for row in dataset.splits["train"]["captions"] for c in row]
@@ -139,34 +139,6 @@ def prepare(
         ids=dataset.splits["train"]["label"].nunique(),
         tagger=tagger.name,
     )
-
-
-def shuffled_batches(
-    split: TextImageSplit,
-    generator: torch.Generator,
-    *,
-    batch_size: int,
-    flip: bool,
-    crop_pad: int,
-    device: str,
-    weak: Callable[[Tensor, torch.Generator], Tensor] | None = None,
-) -> Iterator[Batch]:
-    """One epoch of image-caption pairs in random order; the last incomplete batch is dropped.
-
-    weak: given captions int64 (B,) and the generator, chooses one to go along with each.
-    """
-    order = torch.randperm(len(split.labels), generator=generator)
-    for start in range(0, len(order) - batch_size + 1, batch_size):
-        captions = order[start : start + batch_size]
-        yield pairs(
-            split,
-            captions,
-            generator,
-            flip=flip,
-            crop_pad=crop_pad,
-            device=device,
-            weak=None if weak is None else weak(captions, generator),
-        )
 
 
 def pairs(
@@ -205,9 +177,7 @@ def to_text(text: EncodedText, device: str | torch.device = "cpu") -> Text:
     arrays = (np.ascontiguousarray(getattr(text, name)) for name in Text._fields)
     on_cpu = Text(*map(torch.from_numpy, arrays))
     device = torch.device(device)
-    return on_cpu._replace(
-        tokens=send(on_cpu.tokens, device), phrases=send(on_cpu.phrases, device)
-    )
+    return on_cpu._replace(tokens=send(on_cpu.tokens, device), phrases=send(on_cpu.phrases, device))
 
 
 def encoded(
@@ -228,12 +198,12 @@ def encoded(
     path = cache_dir / f"text-{digest.hexdigest()[:16]}.npz"
     fields = ("tokens", "lengths", "phrases", "phrase_lengths", "phrase_offsets")
     with locked(path.with_suffix(".lock")):
-        if path.exists():
-            with np.load(path, allow_pickle=False) as file:
-                return EncodedText(
-                    **{name: file[name] for name in fields},
-                    warnings=tuple(file["warnings"].tolist()),
-                )
+        stored = read_arrays(path)
+        if stored is not None and {*fields, "warnings"} <= set(stored):
+            return EncodedText(
+                **{name: stored[name] for name in fields},
+                warnings=tuple(stored["warnings"].tolist()),
+            )
         text = encode_captions(captions, vocabulary, tagger, max_tokens=max_tokens, kinds=kinds)
         buffer = BytesIO()
         arrays = {name: getattr(text, name) for name in fields}

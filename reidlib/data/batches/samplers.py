@@ -1,4 +1,4 @@
-"""Batches by identity: P persons with K images each, as metric losses and GLA want them.
+"""Which items make up a batch: any, or P persons with K images each.
 
 All randomness comes from the generator that is passed in, so that an epoch is a function of its
 seed. Positions are int64 tensors on the CPU.
@@ -20,6 +20,14 @@ class Choices(NamedTuple):
 
     offsets: np.ndarray
     captions: np.ndarray
+
+
+def shuffled(number: int, generator: torch.Generator, batch_size: int) -> Iterator[Tensor]:
+    """One epoch of batches of 0..number-1 in random order: int64 (batch_size,); the last incomplete
+    batch is dropped."""
+    order = torch.randperm(number, generator=generator)
+    for start in range(0, number - batch_size + 1, batch_size):
+        yield order[start : start + batch_size]
 
 
 def identity_batches(

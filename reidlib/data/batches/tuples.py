@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from reidlib.data.batches.borrowed_captions import join_captions
+from reidlib.data.batches.images import DeviceImages, image_cache
+from reidlib.data.batches.pairs import Text, TextImageSplit, encoded, to_text
+from reidlib.data.batches.samplers import Choices, caption_choices, tuple_batches
 from reidlib.data.dataset import Dataset
 from reidlib.data.language.encoding import EncodedText
-from reidlib.data.batches.images import DeviceImages, image_cache
-from reidlib.data.batches.samplers import Choices, caption_choices, tuple_batches
 from reidlib.data.language.tagger import load_tagger
 from reidlib.data.language.words import Vocabulary
-from reidlib.data.batches.pairs import Text, TextImageSplit, encoded, to_text
 
 KINDS = ("jnp", "pp")  # the noun phrases of GLA, see `reidlib.data.language.phrases`
 
@@ -90,8 +90,8 @@ def prepare(
     dataset: Dataset,
     *,
     image_size: tuple[int, int],
-    cache_dir: Path,
-    device: str,
+    cache_dir: str | Path,
+    device: str = "cpu",
     descriptions: bool = True,
     max_tokens: int = 100,
 ) -> DescribedData:
@@ -102,7 +102,7 @@ def prepare(
 
     Raises `DataError` for images that cannot be read (names the file), and as `join_captions`.
     """
-    jobs = os.cpu_count() or 1
+    cache_dir, jobs = Path(cache_dir), os.cpu_count() or 1
     train = dataset.splits["train"]
     joined = join_captions(dataset) if descriptions else None  # fails before anything is decoded
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pandas as pd
 
+from reidlib.data.dataset import Dataset, file_sizes, labels
 from reidlib.data.formats import checks
-from reidlib.data.formats.checks import SYNTHETIC, Counts
-from reidlib.data.dataset import Dataset, file_sizes, fingerprint, labels
+from reidlib.data.formats.checks import MAX_ID, Counts, shown
 from reidlib.errors import DataError
 
 IMAGES = "imgs"
@@ -66,8 +66,7 @@ def load(form: Format, root: Path, check_files: bool = True) -> Dataset:
     Args:
         form: the dataset.
         root: the folder that contains the dataset's folder.
-        check_files: raise if an image file is missing or empty. Off, only the annotation is read
-            and the sizes of the files that exist; `fingerprint` is the same either way.
+        check_files: raise if an image file is missing or empty. Off, only the annotation is read.
 
     Raises:
         DataError: missing folder or file, malformed annotation, wrong counts; names the file and
@@ -90,17 +89,15 @@ def load(form: Format, root: Path, check_files: bool = True) -> Dataset:
             f"{checks.expected_and_found(form.tree, folder)}"
         )
     paths = [path for split in form.splits for path in splits[split]["path"]]
-    sizes = file_sizes(images, paths)
     if check_files:
-        checks.check_files(form.folder, images, paths, sizes)
-    files = [annotation] if synthetic is None else [annotation, folder / SYNTHETIC]
+        checks.check_files(form.folder, images, paths, file_sizes(images, paths))
     return Dataset(
         name=form.name,
         root=folder,
         images=images,
         splits=splits,
+        files=(annotation.name, *(f"{IMAGES}/{path}" for path in paths)),
         synthetic=synthetic,
-        fingerprint=fingerprint(files, paths, sizes),
         notes=tuple(notes),
     )
 
@@ -117,21 +114,14 @@ def count(splits: Mapping[str, pd.DataFrame]) -> dict[str, Counts]:
     }
 
 
-def expected_counts(form: Format, synthetic: Mapping[str, Any] | None) -> dict[str, Counts]:
-    """Published counts, or for generated data those it was written with."""
-    if synthetic is None:
-        return dict(form.expected)
-    return {split: Counts(**synthetic["counts"][split]) for split in form.splits}
-
-
 def _find_annotation(form: Format, folder: Path) -> Path:
     there = [folder / name for name in form.annotations if (folder / name).is_file()]
     if not there:
-        advice = [says for name, says in form.mistaken.items() if (folder / name).is_file()]
+        advice = [text for name, text in form.mistaken.items() if (folder / name).is_file()]
         others = "".join(f" (nor {name})" for name in form.annotations[1:])
         raise DataError(
             f"{folder / form.annotations[0]} not found{others}.\n"
-            + "".join(f"{says}\n" for says in advice)
+            + "".join(f"{text}\n" for text in advice)
             + checks.expected_and_found(form.tree, folder)
         )
     if any(other.read_bytes() != there[0].read_bytes() for other in there[1:]):
@@ -151,7 +141,7 @@ def _read_annotation(form: Format, annotation: Path) -> list[Any]:
             + ("an empty array" if entries == [] else f"a JSON {type(entries).__name__}")
         )
     if all(isinstance(entry, dict) and "split" not in entry for entry in entries):
-        advice = "".join(f" {says}" for says in form.mistaken.values())
+        advice = "".join(f" {text}" for text in form.mistaken.values())
         raise DataError(f"{annotation}: no entry has the field 'split'.{advice}")
     return entries
 
@@ -183,8 +173,8 @@ def _tables(
 def _notes(form: Format, rows: list[tuple[int, str, list[str]]]) -> list[str]:
     """Sentences about what is odd and harmless."""
     images = Counter(pid for pid, _, _ in rows)
-    said_of = {(text.strip(), pid) for pid, _, captions in rows for text in captions}
-    people = Counter(text for text, _ in said_of if text)
+    described = {(text.strip(), pid) for pid, _, captions in rows for text in captions}
+    people = Counter(text for text, _ in described if text)
     usual = _NUMBERS[form.captions]
     found = [
         (
@@ -202,7 +192,7 @@ def _notes(form: Format, rows: list[tuple[int, str, list[str]]]) -> list[str]:
         (sum(number > 1 for number in people.values()), "captions stand with several identities"),
         (sum(number == 1 for number in images.values()), "identities have one image only"),
     ]
-    return [f"{number} {says}" for number, says in found if number]
+    return [f"{number} {statement}" for number, statement in found if number]
 
 
 def _frame(form: Format, rows: list[tuple[int, str, list[str]]]) -> pd.DataFrame:
@@ -225,9 +215,9 @@ def _parse(
     """Split, id, path and captions of one entry; `DataError` says what is wrong with it."""
 
     def wrong(problem: str) -> DataError:
-        shown = str(entry)
-        shown = shown if len(shown) <= 160 else shown[:157] + "..."
-        return DataError(f"{annotation}: entry {number} (counted from 0): {problem}; it is {shown}")
+        return DataError(
+            f"{annotation}: entry {number} (counted from 0): {problem}; it is {shown(entry)}"
+        )
 
     if not isinstance(entry, dict):
         raise wrong("expected an object")
@@ -237,15 +227,15 @@ def _parse(
     split, pid, path = entry["split"], entry["id"], entry[form.path_field]
     if split not in form.splits:
         raise wrong(f"split must be one of {', '.join(form.splits)}")
-    if isinstance(pid, bool) or not isinstance(pid, int):
-        raise wrong("id must be an integer")
-    if not isinstance(path, str) or not path:
+    if isinstance(pid, bool) or not isinstance(pid, int) or abs(pid) > MAX_ID:
+        raise wrong(f"id must be an integer, at most {MAX_ID:,}")
+    if not isinstance(path, str):
         raise wrong(f"{form.path_field} must be a string")
-    if path.startswith("/") or ".." in path.split("/") or "\\" in path:
-        raise wrong(f"{form.path_field} must be relative to {IMAGES}/, with forward slashes")
-    captions = entry.get("captions") or []
-    if not isinstance(captions, list) or not all(isinstance(text, str) for text in captions):
-        raise wrong("captions must be a list of strings")
+    if problem := checks.path_problem(path):
+        raise wrong(f"{form.path_field} must be relative to {IMAGES}/: {problem}")
+    captions, problem = checks.read_captions(entry.get("captions"))
+    if problem:
+        raise wrong(problem)
     return split, pid, path, captions
 
 
@@ -265,11 +255,5 @@ def _check_counts(
         hint = (
             "Generated data was changed after it was written: delete the folder and write it anew."
         )
-    try:
-        expected = expected_counts(form, synthetic)
-    except (KeyError, TypeError) as error:
-        raise DataError(
-            f"{annotation.parent / SYNTHETIC}: expected counts of {', '.join(form.splits)} in it; "
-            f"this copy was written by another version: delete {annotation.parent}, write it anew"
-        ) from error
+    expected = checks.expected_counts(form.expected, synthetic, annotation.parent)
     checks.check_counts(form.folder, annotation, count(splits), expected, hint)

@@ -1,10 +1,9 @@
 """Checks shared by the loaders; messages say what was expected, what was found, what to do."""
 
-import errno
 import json
-import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import re
+import stat
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,12 @@ from typing import Any
 from reidlib.errors import DataError
 
 SYNTHETIC = "SYNTHETIC.json"
+MAX_PATH = 1_000  # characters
+MAX_ID = 2**31 - 1
+MAX_CAPTION = 10_000  # characters; those of the releases have some hundreds
+MAX_JSON = 1 << 30  # bytes; the largest annotation there is, of COCO, has half of that
 _LISTED = 12
-_NOT_WRITABLE = (
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOTDIR,
-    errno.EEXIST,
-    errno.ENOTEMPTY,
-)
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -104,9 +100,52 @@ def _indent(text: str) -> str:
     return "\n".join(f"  {line}" for line in text.strip("\n").splitlines())
 
 
+def path_problem(name: str) -> str:
+    """Why `name`, as an annotation gives it, is no path below a dataset's folder; "" if it is one.
+
+    The one guard of all loaders: nothing outside of the dataset is read.
+    """
+    parts = name.split("/")
+    if not name or name.startswith("/") or "\\" in name or ":" in parts[0]:
+        return "expected a relative path with forward slashes"
+    if any(part in ("", ".", "..") for part in parts):
+        return "expected a relative path without empty parts, '.' and '..'"
+    if _HALF.search(name) or any(ord(sign) < 32 for sign in name):
+        return "expected a path of printable characters"
+    if len(name) > MAX_PATH or any(len(part.encode()) > 255 for part in parts):
+        return f"expected at most {MAX_PATH} characters, and 255 bytes for a name"
+    return ""
+
+
+def read_captions(value: Any) -> tuple[list[str], str]:
+    """The captions of an annotation's entry, and what is wrong with them ("" if nothing is).
+
+    No list at all is an empty one. Halves of characters, which some writers of JSON leave behind,
+    become the replacement character, which no word holds.
+    """
+    captions = value or []
+    if not isinstance(captions, list) or not all(isinstance(text, str) for text in captions):
+        return [], "captions must be a list of strings"
+    if any(len(text) > MAX_CAPTION for text in captions):
+        return [], f"expected captions of at most {MAX_CAPTION:,} characters"
+    return [_HALF.sub("\ufffd", text) for text in captions], ""
+
+
+def shown(value: Any, most: int = 160) -> str:
+    """A value as a short text that any terminal prints."""
+    text = str(value).encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
 def read_json(path: Path, what: str) -> Any:
     """Parse a JSON file; `DataError` names the file and the line where it stops making sense."""
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_JSON:
+            raise DataError(
+                f"{path}: {status.st_size:,} bytes; expected {what}, a file of at most "
+                f"{MAX_JSON:,} bytes"
+            )
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); expected {what}") from error
@@ -123,6 +162,9 @@ def read_json(path: Path, what: str) -> Any:
         raise DataError(
             f"{path}: not text in UTF-8: byte {error.start} of {len(content)}; expected {what}"
         ) from error
+    except (RecursionError, ValueError) as error:  # brackets in brackets, numbers of 5,000 digits
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise DataError(f"{path}: not readable as JSON: {reason}; expected {what}") from error
 
 
 def read_synthetic(folder: Path) -> dict[str, Any] | None:
@@ -134,6 +176,36 @@ def read_synthetic(folder: Path) -> dict[str, Any] | None:
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected a JSON object, found {type(content).__name__}")
     return content
+
+
+def expected_counts(
+    published: Mapping[str, Counts],
+    synthetic: Mapping[str, Any] | None,
+    folder: Path,
+    name: str = "",
+) -> dict[str, Counts]:
+    """Published counts, or for generated data those it was written with.
+
+    Args:
+        published: a row per split or part.
+        synthetic: SYNTHETIC.json of generated data, None for real data.
+        folder: where it lies, for the message.
+        name: of the dataset, where the format has several with counts of their own.
+
+    Raises:
+        DataError: the generated data does not say its counts in the form of this version.
+    """
+    if synthetic is None:
+        return dict(published)
+    try:
+        counts = synthetic["counts"]
+        counts = counts.get(name, counts)
+        return {row: Counts(**counts[row]) for row in published}
+    except (LookupError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{folder / SYNTHETIC}: expected the counts of {', '.join(published)} in it; this copy "
+            f"was written by another version: delete {folder}, write it anew"
+        ) from error
 
 
 def check_counts(
@@ -155,7 +227,7 @@ def counts_table(found: Mapping[str, Counts], expected: Mapping[str, Counts]) ->
         for i in range(len(names)):
             left = astuple(have)[i] if have else 0
             right = astuple(want)[i] if want else 0
-            mark = "" if left == right else " *"
+            mark = "" if left == right or (want and right is None) else " *"
             cells.append(f"{_number(left)} / {_number(right)}{mark}")
         rows.append([split, *cells])
     widths = [max(len(row[i]) for row in rows) for i in range(len(names) + 1)]
@@ -177,7 +249,7 @@ def check_files(name: str, images: Path, paths: Sequence[str], sizes: Sequence[i
         folders = sorted({path.partition("/")[0] for path in missing})
         raise DataError(
             f"{name}: {len(missing):,} of {len(paths):,} image files named by the annotation are "
-            f"missing below {images}, in {', '.join(folders)}; the first:\n{_first(missing)}\n"
+            f"missing below {images}, in {', '.join(folders)}; the first:\n{first_of(missing)}\n"
             "Partial downloads are common: unpack the archive again and compare its size with the "
             "one given by whoever provides it."
         )
@@ -185,42 +257,10 @@ def check_files(name: str, images: Path, paths: Sequence[str], sizes: Sequence[i
     if empty:
         raise DataError(
             f"{name}: {len(empty):,} image files below {images} have zero bytes (an interrupted "
-            f"copy?); the first:\n{_first(empty)}"
+            f"copy?); the first:\n{first_of(empty)}"
         )
 
 
-def _first(paths: Iterable[str], number: int = 5) -> str:
+def first_of(paths: Iterable[str], number: int = 5) -> str:
+    """The first few of a long list, a line each."""
     return "\n".join(f"  {path}" for path in list(paths)[:number])
-
-
-@contextmanager
-def disk_errors(path: Path, doing: str, needed: int | None = None) -> Iterator[None]:
-    """Turn a full disk, or a folder that cannot be written, into a `DataError` naming `path`.
-
-    `needed` is the number of bytes that what is being done takes in all.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            need = "" if needed is None else f" It takes up to {needed / 2**20:,.0f} MiB in all."
-            raise DataError(
-                f"{path}: no space left on the device while {doing}.{need} What was written so "
-                "far has been removed."
-            ) from error
-        if error.errno in _NOT_WRITABLE:
-            raise DataError(
-                f"{error.filename or path}: cannot be written while {doing} ({error.strerror}); "
-                "expected a folder this user may write to"
-            ) from error
-        raise
-
-
-def check_space(path: Path, needed: int, doing: str) -> None:
-    """Raise `DataError` before starting if the disk of `path` (an existing folder) is too full."""
-    free = shutil.disk_usage(path).free
-    if free < needed:
-        raise DataError(
-            f"{path}: {doing} takes up to {needed / 2**20:,.0f} MiB, and only "
-            f"{free / 2**20:,.0f} MiB are free there"
-        )

@@ -7,21 +7,21 @@ person there it has to be said whether one is drawn (`ranking.single_shot`) or b
 
 import re
 from pathlib import Path
-from typing import Any
 
+from reidlib.data.dataset import Dataset, file_sizes
 from reidlib.data.formats import checks, image_sets
-from reidlib.data.formats.checks import SYNTHETIC, Counts
-from reidlib.data.dataset import Dataset, file_sizes, fingerprint
+from reidlib.data.formats.checks import Counts
 from reidlib.data.formats.image_sets import count
+from reidlib.data.register import FORMATS
 from reidlib.errors import DataError
 
-__all__ = ["EXPECTED", "FOLDER", "NAME", "SPLITS", "count", "expected_counts", "load"]
+__all__ = ["EXPECTED", "FOLDER", "NAME", "PUBLISHED", "SPLITS", "count", "load"]
 
 NAME = "cuhk01"
-FOLDER = "CUHK01"
+FOLDER = FORMATS[NAME].folder
 IMAGES = "campus"
 SOURCE = "CUHK01"  # the folder of these images in CUHK-PEDES
-SPLITS = 10
+SPLITS = FORMATS[NAME].datasets[NAME]
 
 EXPECTED = {
     "train": Counts(images=1_940, ids=485),
@@ -29,13 +29,15 @@ EXPECTED = {
     "gallery": Counts(images=972, ids=486),
 }
 
+PUBLISHED = {NAME: EXPECTED}
+
 TREE = """
 CUHK01/
   campus/        0001001.png ... 0971004.png
 """
 
 _NAME = re.compile(r"(\d{4})(00[1-4])\.png", re.IGNORECASE)
-_SAYS = "<person: 4 digits><image: 001 to 004>.png, for instance 0363004.png"
+_FORM = "<person: 4 digits><image: 001 to 004>.png, for instance 0363004.png"
 
 
 def load(root: Path, split: int = 0, check_files: bool = True) -> Dataset:
@@ -56,7 +58,7 @@ def load(root: Path, split: int = 0, check_files: bool = True) -> Dataset:
     image_sets.check_split(NAME, split, SPLITS)
     folder = checks.locate(root, FOLDER, IMAGES, TREE)
     synthetic = checks.read_synthetic(folder)
-    matches = image_sets.parse_names(folder / IMAGES, (".png",), _NAME, _SAYS, TREE)
+    matches = image_sets.parse_names(folder / IMAGES, (".png",), _NAME, _FORM, TREE)
     images: dict[int, int] = {}
     for match in matches:
         images[int(match[1])] = images.get(int(match[1]), 0) + 1
@@ -73,25 +75,17 @@ def load(root: Path, split: int = 0, check_files: bool = True) -> Dataset:
         part = "train" if pid in train else "query" if camid == 1 else "gallery"
         rows[part].append((pid, camid, match[0], SOURCE))
     splits = {part: image_sets.frame(some, part == "train") for part, some in rows.items()}
-    image_sets.check_counts(FOLDER, folder, count(splits), synthetic, EXPECTED)
+    image_sets.check_counts(NAME, folder, count(splits), synthetic, EXPECTED)
     paths = [path for table in splits.values() for path in table["path"]]
-    sizes = file_sizes(folder / IMAGES, paths)
     if check_files:
-        checks.check_files(FOLDER, folder / IMAGES, paths, sizes)
-    names = [f"split {split}", *paths]  # a split is other data
+        checks.check_files(FOLDER, folder / IMAGES, paths, file_sizes(folder / IMAGES, paths))
     return Dataset(
         name=NAME,
         root=folder,
         images=folder / IMAGES,
         splits=splits,
+        files=tuple(f"{IMAGES}/{path}" for path in paths),
         synthetic=synthetic,
-        fingerprint=fingerprint(
-            [] if synthetic is None else [folder / SYNTHETIC], names, [0, *sizes]
-        ),
+        split=split,
         notes=(f"random half number {split + 1} of {SPLITS}: there is no official split",),
     )
-
-
-def expected_counts(synthetic: dict[str, Any] | None) -> dict[str, Counts]:
-    """Published counts, or for generated data those it was written with."""
-    return image_sets.expected_counts(synthetic, EXPECTED)

@@ -13,30 +13,25 @@ The protocol is in the dataset's name. An identity is a pair and a person; `pid`
 1 to 1,467, pair by pair. `camid` is the view, 1 or 2: the five pairs of cameras are merged.
 """
 
-import hashlib
 import re
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from reidlib.data.dataset import Dataset
 from reidlib.data.formats import checks, image_sets
-from reidlib.data.formats.checks import SYNTHETIC, Counts
-from reidlib.data.dataset import Dataset, fingerprint
-from reidlib.data.formats.exported import INDEX, exported, load_mat, save_png
+from reidlib.data.formats.checks import Counts
+from reidlib.data.formats.exported import exported, load_mat, save_png
+from reidlib.data.register import FORMATS
 from reidlib.errors import DataError, UsageError
 
 NAME = "cuhk03"
-NAMES = (
-    "cuhk03-classic-labeled",
-    "cuhk03-classic-detected",
-    "cuhk03-np-labeled",
-    "cuhk03-np-detected",
-)
-FOLDER = "cuhk03_release"
+NAMES = tuple(FORMATS[NAME].datasets)
+FOLDER = FORMATS[NAME].folder
 MAT = "cuhk-03.mat"
 CONFIG = "cuhk03_new_protocol_config_{}.mat"
 SOURCE = "CUHK03"  # the folder of these images in CUHK-PEDES
@@ -51,6 +46,13 @@ NP = {
     "detected": {"train": (7_365, 767), "query": (1_400, 700), "gallery": (5_332, 700)},
 }
 
+PUBLISHED = {
+    name: {ALL: Counts(IMAGES[kind], PERSONS)}
+    | ({row: Counts(*numbers) for row, numbers in NP[kind].items()} if protocol == "np" else {})
+    for name in NAMES
+    for _, protocol, kind in [name.split("-")]
+}
+
 TREE = """
 cuhk03_release/
   cuhk-03.mat
@@ -60,27 +62,33 @@ cuhk03_release/
 
 _WHAT = "the release's file in MATLAB v7.3 (HDF5) with labeled, detected and testsets"
 _NAME = re.compile(r"([1-5])_(\d{3})_([12])_(\d{2})\.png")
+_LARGEST = 3 << 22  # values of an image; boxes around persons have far fewer
 _BYTES_PER_IMAGE = 80_000
+_MOST = 10_000  # cells of an array
 
 
 def load(
     root: Path,
     name: str = NAMES[2],
     split: int = 0,
-    check_files: bool = True,
-    images: Path | None = None,
+    *,
+    exports: Path | None = None,
+    cache: Path | None = None,
+    export: bool = True,
 ) -> Dataset:
     """Read the release, or a generated dataset of the same form, from `root`/cuhk03_release.
 
     The first call writes the images of the wanted kind to PNG files <pair>_<person>_<view>_<cell>,
-    which takes some minutes for the real data; they are made anew when cuhk-03.mat changes.
+    which takes some minutes for the real data; they are made anew when cuhk-03.mat changes, or one
+    of them does.
 
     Args:
         root: the folder that contains cuhk03_release/.
         name: one of `NAMES`: protocol and kind of boxes.
         split: which of the 20 test sets, 0 to 19; classic protocol only.
-        check_files: is here for likeness with the other loaders; exported files are complete.
-        images: folder for the exported images; by default cuhk03_release/ itself.
+        exports: folder for the exported images; by default cuhk03_release/ itself.
+        cache: remembers digests, see `reidlib.data.content.digests`.
+        export: off, nothing is written: the images are only named, and are in no file.
 
     Raises:
         UsageError: unknown name or split.
@@ -90,37 +98,39 @@ def load(
     if name not in NAMES:
         raise UsageError(f"unknown dataset {name!r}: expected {', '.join(NAMES)}")
     _, protocol, kind = name.split("-")
-    if not 0 <= split < TEST_SETS or (split and protocol == "np"):
-        raise UsageError(f"{name}: split {split}; expected 0 to 19, and 0 for the 767/700 protocol")
+    image_sets.check_split(name, split, FORMATS[NAME].datasets[name])
     folder = checks.locate(root, FOLDER, MAT, TREE)
     mat = folder / MAT
     if not mat.is_file():
         raise DataError(f"{mat} not found.\n{checks.expected_and_found(TREE, folder)}")
     synthetic = checks.read_synthetic(folder)
-    where, index = exported(
-        images or folder, f"images_{kind}", [mat], partial(_export, mat, kind),
-        IMAGES[kind] * _BYTES_PER_IMAGE if synthetic is None else 2 * mat.stat().st_size,
-    )  # fmt: skip
+    if export:
+        needed = IMAGES[kind] * _BYTES_PER_IMAGE if synthetic is None else 2 * mat.stat().st_size
+        where, index = exported(
+            exports or folder, f"images_{kind}", folder, [MAT], partial(_export, mat, kind),
+            needed, cache,
+        )  # fmt: skip
+    else:
+        where, index = folder, _export(mat, kind)
     table = _table(index["files"])
-    files = [where / INDEX] + ([] if synthetic is None else [folder / SYNTHETIC])
+    files = [MAT]
     if protocol == "np":
-        config = folder / CONFIG.format(kind)
-        splits = _new_protocol(config, table)
-        files.append(config)
+        files.append(CONFIG.format(kind))
+        splits = _new_protocol(folder / files[1], table)
     else:
         splits = _classic(mat, table, index["testsets"], split)
-    published = _published(protocol, kind)
+    published = PUBLISHED[name]
     found = {row: counts for row, counts in count(splits).items() if row in published}
-    image_sets.check_counts(f"{FOLDER}, {name}", folder, found, _of(synthetic, name), published)
-    notes = image_sets.check_matches(name, folder, splits["query"], splits["gallery"])
+    image_sets.check_counts(name, folder, found, synthetic, published)
     return Dataset(
         name=name,
         root=folder,
         images=where,
         splits=splits,
+        files=tuple(files),
         synthetic=synthetic,
-        fingerprint=hashlib.sha256(f"{fingerprint(files, [], [])} {split}".encode()).hexdigest(),
-        notes=notes,
+        split=split,
+        notes=image_sets.check_matches(name, folder, splits["query"], splits["gallery"]),
     )
 
 
@@ -173,10 +183,18 @@ def _new_protocol(config: Path, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
             f"in {MAT}; the first that is in one only is {differing[0] if differing else names[0]}"
         )
     splits = {}
+    taken: set[int] = set()
     for split, variable in parts.items():
-        rows = np.atleast_1d(content[variable]).astype(np.int64) - 1  # counted from 1
-        if not len(rows) or rows.min() < 0 or rows.max() >= len(table):
+        numbers = np.atleast_1d(content[variable])
+        whole = numbers.dtype.kind in "iuf" and numbers.ndim == 1 and len(numbers)
+        if not whole or not (np.isfinite(numbers) & (numbers % 1 == 0)).all():
+            raise DataError(f"{config}: {variable}: expected a list of whole numbers")
+        rows = numbers.astype(np.int64) - 1  # counted from 1
+        if rows.min() < 0 or rows.max() >= len(table):
             raise DataError(f"{config}: {variable} has numbers beyond 1 to {len(table):,}")
+        if len(taken | set(rows)) < len(taken) + len(rows):
+            raise DataError(f"{config}: {variable} has images twice, or those of another part")
+        taken |= set(rows)
         splits[split] = _columns(table.iloc[np.sort(rows)], split == "train")
     return splits
 
@@ -188,28 +206,8 @@ def count(splits: dict[str, pd.DataFrame]) -> dict[str, Counts]:
     return {ALL: Counts(len(together), int(together["pid"].nunique())), **found}
 
 
-def _published(protocol: str, kind: str) -> dict[str, Counts]:
-    whole = {ALL: Counts(IMAGES[kind], PERSONS)}
-    if protocol == "np":
-        return whole | {split: Counts(*numbers) for split, numbers in NP[kind].items()}
-    return whole
-
-
-def _of(synthetic: dict[str, Any] | None, name: str) -> dict[str, Any] | None:
-    """SYNTHETIC.json with the counts of one of the four datasets in it."""
-    if synthetic is None:
-        return None
-    return {**synthetic, "counts": synthetic.get("counts", {}).get(name)}
-
-
-def expected_counts(synthetic: dict[str, Any] | None, name: str = NAMES[2]) -> dict[str, Counts]:
-    """Published counts, or for generated data those it was written with."""
-    _, protocol, kind = name.split("-")
-    return image_sets.expected_counts(_of(synthetic, name), _published(protocol, kind))
-
-
-def _export(mat: Path, kind: str, folder: Path) -> dict[str, Any]:
-    """Write all images of a kind; returns their names, the test sets and a digest of the pixels."""
+def _export(mat: Path, kind: str, folder: Path | None = None) -> dict[str, Any]:
+    """Write all images of a kind to `folder`, if there is one; their names, and the test sets."""
     import h5py
 
     with mat.open("rb") as file:
@@ -219,31 +217,44 @@ def _export(mat: Path, kind: str, folder: Path) -> dict[str, Any]:
             f"{mat}: a MATLAB v5 file; expected {_WHAT}. Was it loaded and saved again? "
             "Unpack the release anew."
         )
+    names = []
     try:
         with h5py.File(mat, "r") as content:
-            return _export_from(content, mat, kind, folder)
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
+            for name, image in _images(content, mat, kind):
+                names.append(name)
+                if folder is not None:
+                    save_png(folder / name, np.ascontiguousarray(image[()].T))
+            sets = _test_sets(content, mat)
+    except DataError:
+        raise
+    except Exception as error:  # which ones h5py raises depends on where the damage is
         if isinstance(error, OSError) and error.errno and str(mat) not in str(error):
             raise  # of the disk we write to, not of the file we read
         raise DataError(
-            f"{mat}: cannot be read as HDF5 ({error}); expected {_WHAT}. The file may be "
-            f"truncated: it has {mat.stat().st_size:,} bytes"
+            f"{mat}: cannot be read as HDF5 ({type(error).__name__}: {error}); expected {_WHAT}. "
+            f"The file may be truncated: it has {mat.stat().st_size:,} bytes"
         ) from error
+    if not names:
+        raise DataError(f"{mat}: {kind} holds no image; expected {_WHAT}")
+    return {"files": sorted(names), "testsets": sets}
 
 
-def _export_from(content: Any, mat: Path, kind: str, folder: Path) -> dict[str, Any]:
+def _images(content: Any, mat: Path, kind: str) -> Iterator[tuple[str, Any]]:
+    """The file name of every image, and its HDF5 array uint8 (3, W, H), not yet read."""
     missing = [name for name in (kind, "testsets") if name not in content]
     if missing:
         raise DataError(f"{mat}: no variable {missing[0]!r}; expected {_WHAT}")
-    names, digest = [], hashlib.sha256()
     # HDF5 shows MATLAB's arrays with their axes reversed.
-    for pair, reference in enumerate(np.ravel(content[kind][()]), start=1):
+    for pair, reference in enumerate(_references(content[kind], mat), start=1):
         cells = content[reference]
         if cells.ndim != 2 or cells.dtype != np.dtype("O"):
             continue  # an empty cell array: a pair without persons
         if cells.shape[0] != CELLS:
             raise DataError(f"{mat}: {kind}, pair {pair}: {cells.shape[::-1]}, expected (M, 10)")
-        for person, row in enumerate(cells[()].T, start=1):
+        persons = np.reshape(_references(cells, mat), cells.shape).T
+        if pair > 5 or len(persons) > 999:
+            raise DataError(f"{mat}: {kind}, pair {pair}: {len(persons)} persons; expected {_WHAT}")
+        for person, row in enumerate(persons, start=1):
             images = [content[cell] for cell in row]
             if all(image.ndim < 3 for image in images):
                 raise DataError(
@@ -253,40 +264,30 @@ def _export_from(content: Any, mat: Path, kind: str, folder: Path) -> dict[str, 
             for number, image in enumerate(images, start=1):
                 if image.ndim < 3:  # an empty cell
                     continue
-                if image.dtype != np.uint8 or image.shape[0] != 3 or min(image.shape[1:]) < 4:
+                fits = image.ndim == 3 and image.dtype == np.uint8 and image.shape[0] == 3
+                if not fits or min(image.shape[1:]) < 4 or image.size > _LARGEST:
                     raise DataError(
                         f"{mat}: {kind}, pair {pair}, person {person}, cell {number}: "
                         f"{image.dtype} {image.shape[::-1]}; expected an image, uint8 (H, W, 3)"
                     )
-                pixels = np.ascontiguousarray(image[()].T)
-                name = f"{pair}_{person:03d}_{(number > CELLS // 2) + 1}_{number:02d}.png"
-                digest.update(f"{name} {pixels.shape}".encode())
-                digest.update(pixels)
-                save_png(folder / name, pixels)
-                names.append(name)
-    if not names:
-        raise DataError(f"{mat}: {kind} holds no image; expected {_WHAT}")
-    sets = [
-        content[reference][()].T.astype(int).tolist()
-        for reference in np.ravel(content["testsets"][()])
-    ]
-    if len(sets) != TEST_SETS or any(len(row) != 2 for rows in sets for row in rows):
+                view = (number > CELLS // 2) + 1
+                yield f"{pair}_{person:03d}_{view}_{number:02d}.png", image
+
+
+def _test_sets(content: Any, mat: Path) -> list[list[list[int]]]:
+    sets = []
+    for reference in _references(content["testsets"], mat):
+        rows = content[reference]
+        if rows.size > _MOST:
+            raise DataError(f"{mat}: testsets: {rows.size:,} numbers in one of them")
+        sets.append(rows[()].T.astype(int).tolist())
+    if len(sets) != TEST_SETS or any(not s or any(len(row) != 2 for row in s) for s in sets):
         raise DataError(f"{mat}: testsets: expected {TEST_SETS} lists of [pair, person]")
-    return {"files": sorted(names), "testsets": sets, "pixels": digest.hexdigest()}
+    return sets
 
 
-# For `doctor`, one per dataset name.
-FORMATS = tuple(
-    SimpleNamespace(
-        NAME=name,
-        FOLDER=FOLDER,
-        load=partial(load, name=name),
-        count=lambda splits, name=name: {
-            row: counts
-            for row, counts in count(splits).items()
-            if row in _published(*name.split("-")[1:])
-        },
-        expected_counts=partial(expected_counts, name=name),
-    )
-    for name in NAMES
-)
+def _references(array: Any, mat: Path) -> np.ndarray:
+    """All references of an HDF5 array, in one dimension."""
+    if array.size > _MOST:
+        raise DataError(f"{mat}: an array of {array.size:,} cells; expected {_WHAT}")
+    return np.ravel(array[()])

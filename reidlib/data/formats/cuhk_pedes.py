@@ -6,16 +6,15 @@ The annotation is `reid_raw.json`: an array with one object per image (`split`, 
 The five sources are five domains, for training on one and testing on another (see `domain`).
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from reidlib.data.formats import captioned_sets, checks
+from reidlib.data.dataset import Dataset, labels
+from reidlib.data.formats import captioned_sets
 from reidlib.data.formats.captioned_sets import count
 from reidlib.data.formats.checks import Counts
-from reidlib.data.dataset import Dataset, labels
+from reidlib.data.register import FORMATS
 from reidlib.errors import DataError, UsageError
 
 __all__ = [
@@ -26,15 +25,15 @@ __all__ = [
     "TRANSFER",
     "count",
     "domain",
-    "expected_counts",
     "load",
-    "summary",
     "transfer",
 ]
 
 NAME = "cuhk-pedes"
-FOLDER = "CUHK-PEDES"
+FOLDER = FORMATS[NAME].folder
 ANNOTATION = "reid_raw.json"
+# In the folder of an image dataset: the entries of the annotation about its images.
+EXCERPT = "cuhk_pedes_excerpt.json"
 SPLITS = ("train", "val", "test")
 FOLDERS = ("cam_a", "cam_b", "CUHK01", "CUHK03", "Market", "test_query", "train_query")
 
@@ -44,6 +43,8 @@ EXPECTED = {
     "val": Counts(images=3_078, ids=1_000, captions=6_158),
     "test": Counts(images=3_074, ids=1_000, captions=6_156),
 }
+
+PUBLISHED = {NAME: EXPECTED}
 
 TREE = """
 CUHK-PEDES/
@@ -79,23 +80,17 @@ SOURCE = "cuhk-pedes-ssm"
 TRANSFER = "cuhk-pedes-ssm-to-others"  # trained on SSM, tested on each of the other four
 
 
-def load(root: Path, check_files: bool = True) -> Dataset:
+def load(root: Path, name: str = NAME, check_files: bool = True) -> Dataset:
     """Read the release, or a generated dataset of the same form, from `root`/CUHK-PEDES.
 
-    All captions of an image are kept (nine images have more than two). For arguments and errors
-    see `reidlib.data.formats.captioned_sets.load`.
+    All captions of an image are kept (nine images have more than two). `name` is the whole, a key
+    of `DOMAINS` (see `domain`) or `TRANSFER` (see `transfer`). For other arguments and errors see
+    `reidlib.data.formats.captioned_sets.load`.
     """
-    return captioned_sets.load(FORMAT, root, check_files)
-
-
-def expected_counts(synthetic: dict[str, Any] | None) -> dict[str, Counts]:
-    """Published counts, or for generated data those it was written with."""
-    return captioned_sets.expected_counts(FORMAT, synthetic)
-
-
-def summary(dataset: Dataset) -> str:
-    """Found and expected counts as a text table."""
-    return checks.counts_table(count(dataset.splits), expected_counts(dataset.synthetic))
+    dataset = captioned_sets.load(FORMAT, root, check_files)
+    if name == TRANSFER:
+        return transfer(dataset)
+    return dataset if name == NAME else domain(dataset, name)
 
 
 def domain(dataset: Dataset, name: str, needed: Sequence[str] = ("train", "test")) -> Dataset:
@@ -140,12 +135,10 @@ def domain(dataset: Dataset, name: str, needed: Sequence[str] = ("train", "test"
                 f"{name}: the {split} split of {dataset.root} has no image from this domain "
                 f"({where}; images per split: {found}){advice}"
             )
-    described = f"{dataset.fingerprint} {name}"
     return replace(
         dataset,
         name=name,
         splits=splits,
-        fingerprint=hashlib.sha256(described.encode()).hexdigest(),
         notes=(*dataset.notes, f"{name}: the images in {where}, official split within the domain"),
     )
 
@@ -164,11 +157,4 @@ def transfer(dataset: Dataset) -> Dataset:
             target = domain(dataset, name, needed=("test",))
             splits[name] = target.splits["test"]
             notes.append(target.notes[-1])
-    described = f"{dataset.fingerprint} {TRANSFER}"
-    return replace(
-        dataset,
-        name=TRANSFER,
-        splits=splits,
-        fingerprint=hashlib.sha256(described.encode()).hexdigest(),
-        notes=tuple(notes),
-    )
+    return replace(dataset, name=TRANSFER, splits=splits, notes=tuple(notes))

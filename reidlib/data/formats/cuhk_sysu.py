@@ -18,15 +18,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from reidlib.data.dataset import Dataset, file_sizes
 from reidlib.data.formats import checks, image_sets
-from reidlib.data.formats.checks import SYNTHETIC, Counts
-from reidlib.data.dataset import Dataset, file_sizes, fingerprint
+from reidlib.data.formats.checks import Counts
+from reidlib.data.formats.decoding import MIN_HEIGHT, MIN_WIDTH, read_rgb, read_size
 from reidlib.data.formats.exported import exported, load_mat, save_png
-from reidlib.data.batches.images import MIN_HEIGHT, MIN_WIDTH, read_rgb
+from reidlib.data.register import FORMATS
 from reidlib.errors import DataError
 
 NAME = "cuhk-sysu"
-FOLDER = "CUHK-SYSU"
+FOLDER = FORMATS[NAME].folder
 SCENES = "Image/SSM"
 IMAGES_MAT = "annotation/Images.mat"
 PERSON_MAT = "annotation/Person.mat"
@@ -42,6 +43,7 @@ EXPECTED = {
     "query": Counts(images=2_900, ids=2_900),
     "gallery": Counts(images=None, ids=2_900),
 }
+PUBLISHED = {NAME: EXPECTED}
 EXPECTED_SCENES = {
     "scenes, train": Counts(images=11_206, ids=None),
     "scenes, test": Counts(images=6_978, ids=None),
@@ -55,22 +57,33 @@ CUHK-SYSU/                        (the folder `dataset` of the archive, renamed)
   annotation/test/train_test/     Train.mat  TestG50.mat
 """
 
-_ID = re.compile(r"p(\d+)")
+_ID = re.compile(r"p(\d{1,9})", re.ASCII)
+_FARTHEST = 1 << 20  # pixels
 _BYTES_PER_CROP = 120_000
 
 Box = tuple[int, int, int, int]  # x, y, width, height
 
 
-def load(root: Path, check_files: bool = True, images: Path | None = None) -> Dataset:
+def load(
+    root: Path,
+    check_files: bool = True,
+    *,
+    exports: Path | None = None,
+    cache: Path | None = None,
+    export: bool = True,
+) -> Dataset:
     """Read the release, or a generated dataset of the same form, from `root`/CUHK-SYSU.
 
     The first call cuts out the crops, which takes minutes for the real data; they are made anew
-    when the annotation changes. `pid` is the number in the person's name (p11600).
+    when the annotation or a scene changes, or one of them does. `pid` is the number in the person's
+    name (p11600).
 
     Args:
         root: the folder that contains CUHK-SYSU/.
         check_files: raise if a scene that is needed is missing or empty.
-        images: folder for the crops; by default CUHK-SYSU/ itself.
+        exports: folder for the crops; by default CUHK-SYSU/ itself.
+        cache: remembers digests, see `reidlib.data.content.digests`.
+        export: off, nothing is written: the crops are only named, and are in no file.
 
     Raises:
         DataError: missing folder or file, malformed annotation, wrong counts, a person whose boxes
@@ -83,15 +96,17 @@ def load(root: Path, check_files: bool = True, images: Path | None = None) -> Da
         )
     synthetic = checks.read_synthetic(folder)
     crops, dropped, scenes = _read(folder)
+    used = sorted({f"{SCENES}/{crop[2]}" for rows in crops.values() for crop in rows})
     if check_files:
-        names = sorted({f"{SCENES}/{crop[2]}" for rows in crops.values() for crop in rows})
-        checks.check_files(FOLDER, folder, names, file_sizes(folder, names))
-    annotations = [folder / name for name in (TRAIN_MAT, TEST_MAT)]
-    number = sum(map(len, crops.values()))
-    where, index = exported(
-        images or folder, "crops", annotations, partial(_cut, folder, crops),
-        number * _BYTES_PER_CROP,
-    )  # fmt: skip
+        checks.check_files(FOLDER, folder, used, file_sizes(folder, used))
+    files = [IMAGES_MAT, POOL_MAT, TRAIN_MAT, TEST_MAT, *used]
+    if export:
+        where, index = exported(
+            exports or folder, "crops", folder, files, partial(_cut, folder, crops),
+            sum(map(len, crops.values())) * _BYTES_PER_CROP, cache,
+        )  # fmt: skip
+    else:
+        where, index = folder, _cut(folder, crops)
     dropped += index["dropped"]
     cut = set(index["files"])
     splits = {}
@@ -103,20 +118,18 @@ def load(root: Path, check_files: bool = True, images: Path | None = None) -> Da
         ]
         splits[split] = image_sets.frame(table, split == "train")
     image_sets.check_counts(
-        FOLDER, folder, count(splits) | scenes, synthetic, EXPECTED | EXPECTED_SCENES
+        NAME, folder, count(splits) | scenes, synthetic, EXPECTED | EXPECTED_SCENES
     )
     _check_persons(folder, crops, splits)
     notes = image_sets.check_matches(FOLDER, folder, splits["query"], splits["gallery"])
     notes += _notes(splits, dropped, synthetic)
-    files = annotations + ([] if synthetic is None else [folder / SYNTHETIC])
-    paths = [path for table in splits.values() for path in table["path"]]
     return Dataset(
         name=NAME,
         root=folder,
         images=where,
         splits=splits,
+        files=tuple(files),
         synthetic=synthetic,
-        fingerprint=fingerprint(files, paths, file_sizes(where, paths)),
         notes=notes,
     )
 
@@ -129,23 +142,30 @@ def _read(folder: Path) -> tuple[dict[str, list[Crop]], int, dict[str, Counts]]:
     scenes = load_mat(folder / IMAGES_MAT, "the scenes (Images.mat)", ["Img"])["Img"]
     pool = load_mat(folder / POOL_MAT, "the names of the test scenes (pool.mat)", ["pool"])["pool"]
     named = {_text(folder / IMAGES_MAT, scene, "imname") for scene in np.atleast_1d(scenes)}
+    for scene in sorted(named):
+        problem = checks.path_problem(scene)
+        if problem or "/" in scene:
+            raise DataError(
+                f"{folder / IMAGES_MAT}: scene {checks.shown(scene)!r} is no file of {SCENES}/: "
+                f"{problem or 'expected the name of a file'}"
+            )
     tested = {str(name) for name in np.atleast_1d(pool)}
     crops: dict[str, list[Crop]] = {split: [] for split in SOURCES}
     dropped = 0
 
     def add(split: str, path: Path, person: str, item: Any) -> bool:
-        box = np.atleast_1d(getattr(item, "idlocate", np.zeros(0)))
         scene = _text(path, item, "imname")
         if scene not in named:
-            raise DataError(f"{path}: scene {scene} of {person} is not in {IMAGES_MAT}")
-        if len(box) != 4:
-            raise DataError(f"{path}: box {box.tolist()} of {person}; expected x, y, width, height")
-        x, y, width, height = (int(number) for number in box)
-        if width <= 0 or height <= 0:
-            return False
+            raise DataError(
+                f"{path}: scene {checks.shown(scene)} of {checks.shown(person)} is not in "
+                f"{IMAGES_MAT}"
+            )
         match = _ID.fullmatch(person)
         if match is None:
-            raise DataError(f"{path}: person {person!r}; expected a name like p11600")
+            raise DataError(f"{path}: person {checks.shown(person)!r}; expected a name like p11600")
+        x, y, width, height = _box(path, item, person)
+        if width <= 0 or height <= 0:
+            return False
         name = f"{split}/{person}_{Path(scene).stem}.png"
         crops[split].append((int(match[1]), name, scene, (x, y, width, height)))
         return True
@@ -154,15 +174,15 @@ def _read(folder: Path) -> tuple[dict[str, list[Crop]], int, dict[str, Counts]]:
     people = load_mat(train, "the training persons (Train.mat)", ["Train"])["Train"]
     for item in np.atleast_1d(people):
         person = _text(train, item, "idname")
-        for scene in np.atleast_1d(item.scene):
+        for scene in np.atleast_1d(_field(train, item, "scene")):
             dropped += not add("train", train, person, scene)
     test = folder / TEST_MAT
     searches = load_mat(test, "the test persons (TestG50.mat)", ["TestG50"])["TestG50"]
     for item in np.atleast_1d(searches):
-        query = getattr(item, "Query", None)
+        query = _field(test, item, "Query")
         person = _text(test, query, "idname")
         dropped += not add("query", test, person, query)
-        for scene in np.atleast_1d(item.Gallery):
+        for scene in np.atleast_1d(_field(test, item, "Gallery")):
             # An empty box: the query is not in this scene.
             empty = np.size(getattr(scene, "idlocate", ())) == 0
             if not empty and _text(test, scene, "imname") != _text(test, query, "imname"):
@@ -176,29 +196,60 @@ def _read(folder: Path) -> tuple[dict[str, list[Crop]], int, dict[str, Counts]]:
     return crops, dropped, counts
 
 
+def _box(path: Path, item: Any, person: str) -> Box:
+    numbers = np.atleast_1d(getattr(item, "idlocate", np.zeros(0)))
+    if numbers.shape != (4,) or numbers.dtype.kind not in "iuf":
+        raise DataError(
+            f"{path}: box {checks.shown(numbers.tolist())} of {person}; expected x, y, width, "
+            "height"
+        )
+    if not (np.isfinite(numbers) & (np.abs(numbers.astype(np.float64)) < _FARTHEST)).all():
+        raise DataError(
+            f"{path}: box {numbers.tolist()} of {person}; expected numbers of pixels, less than "
+            f"{_FARTHEST:,}"
+        )
+    x, y, width, height = (int(number) for number in numbers)
+    return x, y, width, height
+
+
+def _field(path: Path, item: Any, field: str) -> Any:
+    if not hasattr(item, field):
+        raise DataError(f"{path}: field {field} is missing, found {checks.shown(item)}")
+    return getattr(item, field)
+
+
 def _text(path: Path, item: Any, field: str) -> str:
-    value = getattr(item, field, None)
+    value = _field(path, item, field)
     if not isinstance(value, str) or not value:
-        raise DataError(f"{path}: field {field} is missing or no text, found {value!r}")
+        raise DataError(f"{path}: field {field} is no text, found {checks.shown(value)}")
     return value
 
 
-def _cut(folder: Path, crops: dict[str, list[Crop]], target: Path) -> dict[str, Any]:
-    """Cut all crops out of their scenes; boxes reach into the picture as far as it goes."""
+def _cut(folder: Path, crops: dict[str, list[Crop]], target: Path | None = None) -> dict[str, Any]:
+    """Cut all crops out of their scenes, into `target` if there is one; boxes reach into the
+    picture as far as it goes."""
     by_scene: dict[str, list[Crop]] = {}
     for split, rows in crops.items():
-        (target / split).mkdir()
+        if target is not None:
+            (target / split).mkdir()
         for row in rows:
             by_scene.setdefault(row[2], []).append(row)
     files, dropped = [], 0
     for scene, rows in sorted(by_scene.items()):
-        picture = np.asarray(read_rgb(folder / SCENES / scene))
+        path_of_scene = folder / SCENES / scene
+        if target is None:
+            shape = read_size(path_of_scene)
+        else:
+            picture = np.asarray(read_rgb(path_of_scene))
+            shape = picture.shape[:2]
         for _, path, _, (x, y, width, height) in rows:
-            crop = picture[max(0, y) : max(0, y + height), max(0, x) : max(0, x + width)]
-            if crop.shape[0] < MIN_HEIGHT or crop.shape[1] < MIN_WIDTH:
+            top, left = max(0, y), max(0, x)
+            bottom, right = min(shape[0], y + height), min(shape[1], x + width)
+            if bottom - top < MIN_HEIGHT or right - left < MIN_WIDTH:
                 dropped += 1
                 continue
-            save_png(target / path, crop)
+            if target is not None:
+                save_png(target / path, picture[top:bottom, left:right])
             files.append(path)
     return {"files": sorted(files), "dropped": dropped}
 
@@ -241,8 +292,3 @@ def count(splits: dict[str, pd.DataFrame]) -> dict[str, Counts]:
         split: found[split] if wanted.images is not None else Counts(None, found[split].ids)
         for split, wanted in EXPECTED.items()
     }
-
-
-def expected_counts(synthetic: dict[str, Any] | None) -> dict[str, Counts]:
-    """Published counts, or for generated data those it was written with."""
-    return image_sets.expected_counts(synthetic, EXPECTED)

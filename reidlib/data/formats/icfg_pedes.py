@@ -7,17 +7,17 @@ are those of MSMT17 and say nothing about the split: only the annotation does.
 """
 
 from pathlib import Path
-from typing import Any
 
+from reidlib.data.dataset import Dataset
 from reidlib.data.formats import captioned_sets
 from reidlib.data.formats.captioned_sets import count
 from reidlib.data.formats.checks import Counts
-from reidlib.data.dataset import Dataset
+from reidlib.data.register import FORMATS
 
-__all__ = ["EXPECTED", "FORMAT", "NAME", "count", "expected_counts", "load"]
+__all__ = ["EXPECTED", "FORMAT", "NAME", "PUBLISHED", "count", "load"]
 
 NAME = "icfg-pedes"
-FOLDER = "ICFG-PEDES"
+FOLDER = FORMATS[NAME].folder
 ANNOTATIONS = ("ICFG-PEDES.json", "ICFG_PEDES.json")
 SPLITS = ("train", "test")
 
@@ -26,6 +26,8 @@ EXPECTED = {
     "train": Counts(images=34_674, ids=3_102, captions=34_674),
     "test": Counts(images=19_848, ids=1_000, captions=19_848),
 }
+
+PUBLISHED = {NAME: EXPECTED}
 
 TREE = """
 ICFG-PEDES/
@@ -49,11 +51,7 @@ FORMAT = captioned_sets.Format(
 def load(root: Path, check_files: bool = True) -> Dataset:
     """Read the release, or a generated dataset of the same form, from `root`/ICFG-PEDES.
 
-    For arguments and errors see `reidlib.data.formats.captioned_sets.load`. There is no split `val`.
+    There is no split `val`. For arguments and errors see
+    `reidlib.data.formats.captioned_sets.load`.
     """
     return captioned_sets.load(FORMAT, root, check_files)
-
-
-def expected_counts(synthetic: dict[str, Any] | None) -> dict[str, Counts]:
-    """Published counts, or for generated data those it was written with."""
-    return captioned_sets.expected_counts(FORMAT, synthetic)

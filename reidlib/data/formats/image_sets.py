@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reidlib.data.formats import checks
-from reidlib.data.formats.checks import SYNTHETIC, Counts
 from reidlib.data.dataset import labels
+from reidlib.data.formats import checks
+from reidlib.data.formats.checks import Counts
 from reidlib.errors import DataError, UsageError
 
 Row = tuple[int, int, str, str]  # pid, camid, path, source
@@ -33,14 +33,14 @@ def frame(rows: Sequence[Row], train: bool = False) -> pd.DataFrame:
 
 
 def parse_names(
-    folder: Path, suffixes: Iterable[str], pattern: re.Pattern[str], says: str, tree: str
+    folder: Path, suffixes: Iterable[str], pattern: re.Pattern[str], form: str, tree: str
 ) -> list[re.Match[str]]:
     """Match the file names of `folder` that end in one of `suffixes`, sorted by name.
 
     Hidden files and other file types (Thumbs.db) are passed over.
 
     Raises:
-        DataError: no such folder, no image in it, or a name that `pattern` does not match; `says`
+        DataError: no such folder, no image in it, or a name that `pattern` does not match; `form`
             is the pattern in words, `tree` the layout of the dataset.
     """
     if not folder.is_dir():
@@ -62,7 +62,9 @@ def parse_names(
     for name in names:
         match = pattern.fullmatch(name)
         if match is None:
-            raise DataError(f"{folder / name}: the file name does not parse; expected {says}")
+            raise DataError(
+                f"{folder / checks.shown(name)}: the file name does not parse; expected {form}"
+            )
         matches.append(match)
     return matches
 
@@ -73,24 +75,6 @@ def count(splits: Mapping[str, pd.DataFrame], nobody: Sequence[int] = ()) -> dic
         name: Counts(images=len(table), ids=len(set(table["pid"]) - set(nobody)))
         for name, table in splits.items()
     }
-
-
-def expected_counts(
-    synthetic: Mapping[str, Any] | None, published: Mapping[str, Counts]
-) -> dict[str, Counts]:
-    """Published counts, or for generated data those it was written with.
-
-    Raises `DataError` if the generated data does not say them in the form of this version.
-    """
-    if synthetic is None:
-        return dict(published)
-    try:
-        return {split: Counts(**synthetic["counts"][split]) for split in published}
-    except (KeyError, TypeError) as error:
-        raise DataError(
-            f"{SYNTHETIC}: expected the counts of {', '.join(published)}; this copy was written by "
-            "another version: delete the folder, write it anew"
-        ) from error
 
 
 def check_counts(
@@ -107,7 +91,8 @@ def check_counts(
         if synthetic is None
         else "Generated data was changed after it was written: delete the folder, write it anew."
     )
-    checks.check_counts(name, where, found, expected_counts(synthetic, published), hint)
+    expected = checks.expected_counts(published, synthetic, where, name)
+    checks.check_counts(f"{where.name}, {name}", where, found, expected, hint)
 
 
 def check_matches(

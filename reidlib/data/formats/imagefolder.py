@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from reidlib.data.dataset import Dataset, file_sizes, fingerprint
+from reidlib.data.dataset import Dataset, file_sizes
 from reidlib.data.formats import checks
 from reidlib.errors import DataError
 
@@ -32,13 +32,13 @@ or
 """
 
 
-def load(folder: Path) -> Dataset:
+def load(folder: Path, cache: Path | None = None) -> Dataset:
     """Read train/ and val/ of `folder`, or, where there is no train/, the class folders in it.
 
     Where there is no val/ with class folders (the original release's is flat), every 25th image of
     each class is held out. Splits "train" and "val" have the columns pid and label (number of the
     class, in the order of the classes' names), path, source (the class's name), and "class", which
-    is categorical.
+    is categorical. `cache` remembers the files' digests, see `Dataset`.
 
     Raises:
         DataError: no such folder, fewer than two classes, a class without images, an empty file,
@@ -68,16 +68,15 @@ def load(folder: Path) -> Dataset:
         }
     frames = {"train": _frame(train, classes), "val": _frame(val, classes)}
     paths = [path for frame in frames.values() for path in frame["path"]]
-    sizes = file_sizes(folder, paths)
-    if 0 in sizes:
-        raise DataError(f"{folder / paths[sizes.index(0)]} is empty, expected an image")
+    checks.check_files(folder.name, folder, paths, file_sizes(folder, paths))
     return Dataset(
         name=NAME,
         root=folder,
         images=folder,
         splits=frames,
+        files=tuple(paths),
         synthetic=None,
-        fingerprint=fingerprint([], paths, sizes),
+        cache=cache,
     )
 
 

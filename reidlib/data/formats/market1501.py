@@ -6,17 +6,17 @@ junk (a bad box: left out of rankings), person 0 a distractor (a false alarm: a 
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
+from reidlib.data.dataset import Dataset, file_sizes
 from reidlib.data.formats import checks, image_sets
-from reidlib.data.formats.checks import SYNTHETIC, Counts
-from reidlib.data.dataset import Dataset, file_sizes, fingerprint
+from reidlib.data.formats.checks import Counts
+from reidlib.data.register import FORMATS
 from reidlib.errors import DataError
 
 NAME = "market1501"
-FOLDER = "Market-1501-v15.09.15"
+FOLDER = FORMATS[NAME].folder
 SOURCE = "Market"  # the folder of these images in CUHK-PEDES
 FOLDERS = {
     "train": "bounding_box_train",
@@ -37,13 +37,15 @@ EXPECTED = {
     "multi_query": Counts(images=25_259, ids=None),
 }
 
+PUBLISHED = {NAME: EXPECTED}
+
 TREE = """
 Market-1501-v15.09.15/
   bounding_box_train/  bounding_box_test/  query/  gt_bbox/
 """
 
 _NAME = re.compile(r"(-1|\d{4})_c([1-6])s(\d)_(\d{6})_(\d{2})\.jpg", re.IGNORECASE)
-_SAYS = (
+_FORM = (
     "<person: 4 digits or -1>_c<camera: 1-6>s<sequence: 1 digit>_<frame: 6 digits>_<box: 2 "
     "digits>.jpg, for instance 0002_c1s1_000451_03.jpg"
 )
@@ -71,25 +73,24 @@ def load(root: Path, check_files: bool = True) -> Dataset:
         split: image_sets.frame(_rows(folder, name), train=split == "train")
         for split, name in FOLDERS.items()
     }
-    image_sets.check_counts(FOLDER, folder, count(splits), synthetic, EXPECTED)
+    image_sets.check_counts(NAME, folder, count(splits), synthetic, EXPECTED)
     notes = _check(folder, splits)
     paths = [path for table in splits.values() for path in table["path"]]
-    sizes = file_sizes(folder, paths)
     if check_files:
-        checks.check_files(FOLDER, folder, paths, sizes)
+        checks.check_files(FOLDER, folder, paths, file_sizes(folder, paths))
     return Dataset(
         name=NAME,
         root=folder,
         images=folder,
         splits=splits,
+        files=tuple(paths),
         synthetic=synthetic,
-        fingerprint=fingerprint([] if synthetic is None else [folder / SYNTHETIC], paths, sizes),
         notes=notes,
     )
 
 
 def _rows(folder: Path, name: str) -> list[image_sets.Row]:
-    matches = image_sets.parse_names(folder / name, (".jpg",), _NAME, _SAYS, TREE)
+    matches = image_sets.parse_names(folder / name, (".jpg",), _NAME, _FORM, TREE)
     return [(int(m[1]), int(m[2]), f"{name}/{m[0]}", SOURCE) for m in matches]
 
 
@@ -124,8 +125,3 @@ def count(splits: dict[str, pd.DataFrame]) -> dict[str, Counts]:
     found[JUNK_ROW] = Counts(images=int((pids == JUNK).sum()), ids=None)
     found[DISTRACTOR_ROW] = Counts(images=int((pids == DISTRACTOR).sum()), ids=None)
     return {row: found[row] for row in EXPECTED}
-
-
-def expected_counts(synthetic: dict[str, Any] | None) -> dict[str, Counts]:
-    """Published counts, or for generated data those it was written with."""
-    return image_sets.expected_counts(synthetic, EXPECTED)

@@ -7,17 +7,17 @@ ICFG-PEDES, the path is called `img_path`; it is the bare name of a file in imgs
 """
 
 from pathlib import Path
-from typing import Any
 
+from reidlib.data.dataset import Dataset
 from reidlib.data.formats import captioned_sets
 from reidlib.data.formats.captioned_sets import count
 from reidlib.data.formats.checks import Counts
-from reidlib.data.dataset import Dataset
+from reidlib.data.register import FORMATS
 
-__all__ = ["EXPECTED", "FORMAT", "NAME", "count", "expected_counts", "load"]
+__all__ = ["EXPECTED", "FORMAT", "NAME", "PUBLISHED", "count", "load"]
 
 NAME = "rstpreid"
-FOLDER = "RSTPReid"
+FOLDER = FORMATS[NAME].folder
 ANNOTATION = "data_captions.json"
 SPLITS = ("train", "val", "test")
 IMAGES_PER_ID = 5
@@ -29,6 +29,8 @@ EXPECTED = {
     "val": Counts(images=1_000, ids=200, captions=2_000),
     "test": Counts(images=1_000, ids=200, captions=2_000),
 }
+
+PUBLISHED = {NAME: EXPECTED}
 
 TREE = """
 RSTPReid/
@@ -55,8 +57,3 @@ def load(root: Path, check_files: bool = True) -> Dataset:
     For arguments and errors see `reidlib.data.formats.captioned_sets.load`.
     """
     return captioned_sets.load(FORMAT, root, check_files)
-
-
-def expected_counts(synthetic: dict[str, Any] | None) -> dict[str, Counts]:
-    """Published counts, or for generated data those it was written with."""
-    return captioned_sets.expected_counts(FORMAT, synthetic)

@@ -12,18 +12,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reidlib.data.dataset import Dataset, file_sizes, fingerprint, labels
+from reidlib.data.dataset import Dataset, file_sizes, labels
 from reidlib.data.formats import checks, image_sets
+from reidlib.data.formats.checks import Counts
 from reidlib.data.formats.image_sets import count
+from reidlib.data.register import FORMATS
 from reidlib.errors import DataError
 
-__all__ = ["ANNOTATION", "FOLDER", "NAME", "SPLITS", "count", "load", "named_labels"]
+__all__ = ["ANNOTATION", "FOLDER", "NAME", "PUBLISHED", "SPLITS", "count", "load", "named_labels"]
 
 NAME = "strangers"
-FOLDER = "strangers"
+FOLDER = FORMATS[NAME].folder
 IMAGES = "images"
 ANNOTATION = "labels.json"
 SPLITS = ("train", "val")
+
+PUBLISHED: dict[str, dict[str, Counts]] = {}  # there is no release
 
 TREE = f"""
 {FOLDER}/
@@ -63,20 +67,15 @@ def load(root: Path) -> Dataset:
             frame[name] = pd.Categorical(column, categories=categories)
         splits[split] = frame
     paths = [row["file"] for row in rows]
-    sizes = file_sizes(folder, paths)
-    for path, size in zip(paths, sizes, strict=True):
-        if size <= 0:
-            state = "is missing" if size < 0 else "is empty"
-            raise DataError(f"{folder / path} {state}; {ANNOTATION} has labels of it")
-    if synthetic is not None:
-        image_sets.check_counts(NAME, folder, count(splits), synthetic, count(splits))
+    checks.check_files(FOLDER, folder, paths, file_sizes(folder, paths))
+    image_sets.check_counts(NAME, folder, count(splits), synthetic, count(splits))
     return Dataset(
         name=NAME,
         root=folder,
         images=folder,
         splits=splits,
+        files=(ANNOTATION, *paths),
         synthetic=synthetic,
-        fingerprint=fingerprint([annotation], paths, sizes),
     )
 
 

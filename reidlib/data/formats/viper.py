@@ -6,20 +6,20 @@ cam_a, the gallery those of cam_b: a single shot per person.
 
 import re
 from pathlib import Path
-from typing import Any
 
+from reidlib.data.dataset import Dataset, file_sizes
 from reidlib.data.formats import checks, image_sets
-from reidlib.data.formats.checks import SYNTHETIC, Counts
-from reidlib.data.dataset import Dataset, file_sizes, fingerprint
+from reidlib.data.formats.checks import Counts
 from reidlib.data.formats.image_sets import count
+from reidlib.data.register import FORMATS
 from reidlib.errors import DataError
 
-__all__ = ["EXPECTED", "FOLDER", "NAME", "SPLITS", "count", "expected_counts", "load"]
+__all__ = ["EXPECTED", "FOLDER", "NAME", "PUBLISHED", "SPLITS", "count", "load"]
 
 NAME = "viper"
-FOLDER = "VIPeR"
+FOLDER = FORMATS[NAME].folder
 CAMERAS = ("cam_a", "cam_b")  # as these images' folders in CUHK-PEDES
-SPLITS = 10
+SPLITS = FORMATS[NAME].datasets[NAME]
 
 EXPECTED = {
     "train": Counts(images=632, ids=316),
@@ -27,13 +27,15 @@ EXPECTED = {
     "gallery": Counts(images=316, ids=316),
 }
 
+PUBLISHED = {NAME: EXPECTED}
+
 TREE = """
 VIPeR/
   cam_a/  cam_b/        000_45.bmp ...
 """
 
 _NAME = re.compile(r"(\d{3})_(\d{1,3})\.bmp", re.IGNORECASE)
-_SAYS = "<person: 3 digits>_<angle: degrees>.bmp, for instance 001_90.bmp"
+_FORM = "<person: 3 digits>_<angle: degrees>.bmp, for instance 001_90.bmp"
 
 
 def load(root: Path, split: int = 0, check_files: bool = True) -> Dataset:
@@ -57,7 +59,7 @@ def load(root: Path, split: int = 0, check_files: bool = True) -> Dataset:
     synthetic = checks.read_synthetic(folder)
     paths_of: dict[int, dict[int, str]] = {}
     for camid, name in enumerate(CAMERAS, start=1):
-        for match in image_sets.parse_names(folder / name, (".bmp",), _NAME, _SAYS, TREE):
+        for match in image_sets.parse_names(folder / name, (".bmp",), _NAME, _FORM, TREE):
             mine = paths_of.setdefault(int(match[1]), {})
             if camid in mine:
                 raise DataError(
@@ -78,25 +80,17 @@ def load(root: Path, split: int = 0, check_files: bool = True) -> Dataset:
             part = "train" if pid in train else "query" if camid == 1 else "gallery"
             rows[part].append((pid, camid, path, CAMERAS[camid - 1]))
     splits = {part: image_sets.frame(some, part == "train") for part, some in rows.items()}
-    image_sets.check_counts(FOLDER, folder, count(splits), synthetic, EXPECTED)
+    image_sets.check_counts(NAME, folder, count(splits), synthetic, EXPECTED)
     paths = [path for table in splits.values() for path in table["path"]]
-    sizes = file_sizes(folder, paths)
     if check_files:
-        checks.check_files(FOLDER, folder, paths, sizes)
-    names = [f"split {split}", *paths]  # a split is other data
+        checks.check_files(FOLDER, folder, paths, file_sizes(folder, paths))
     return Dataset(
         name=NAME,
         root=folder,
         images=folder,
         splits=splits,
+        files=tuple(paths),
         synthetic=synthetic,
-        fingerprint=fingerprint(
-            [] if synthetic is None else [folder / SYNTHETIC], names, [0, *sizes]
-        ),
+        split=split,
         notes=(f"random half number {split + 1} of {SPLITS}: there is no official split",),
     )
-
-
-def expected_counts(synthetic: dict[str, Any] | None) -> dict[str, Counts]:
-    """Published counts, or for generated data those it was written with."""
-    return image_sets.expected_counts(synthetic, EXPECTED)

@@ -58,17 +58,16 @@ def encode_captions(
     vocabulary: Vocabulary,
     tagger: Tagger | None = None,
     max_tokens: int = 100,
-    max_phrases: int = 16,
     kinds: Sequence[str] = ("np",),
 ) -> EncodedText:
     """Words and noun phrases of every caption as indices.
 
-    Only the first `max_tokens` words and, of these, the first `max_phrases` phrases are kept. A
-    caption without a word becomes a single unknown word and is named in `warnings`; one without a
-    noun phrase has the whole sentence as its only phrase. kinds: see `reidlib.data.language.phrases`.
+    Only the first `max_tokens` words are kept, and all of their phrases. A caption without a word
+    becomes a single unknown word and is named in `warnings`; one without a noun phrase has the
+    whole sentence as its only phrase. kinds: see `reidlib.data.language.phrases`.
     """
-    if max_tokens < 1 or max_phrases < 1:
-        raise ValueError(f"max_tokens {max_tokens} and max_phrases {max_phrases} must be >= 1")
+    if max_tokens < 1:
+        raise ValueError(f"max_tokens must be >= 1, got {max_tokens}")
     tagger = load_tagger() if tagger is None else tagger
     words, lengths = array("q"), array("q")
     phrase_words, phrase_lengths, counts = array("q"), array("q"), array("q")
@@ -80,7 +79,7 @@ def encode_captions(
             warnings.append(f"caption {number} holds no word ({caption[:40]!r}): read as unknown")
             ids, spans = [UNK], []
         else:
-            spans = _word_spans(marked, phrase_spans(tagger.tag(marked), kinds))[:max_phrases]
+            spans = _word_spans(marked, phrase_spans(tagger.tag(marked), kinds))
         spans = spans or [(0, len(ids))]
         words.extend(ids)
         lengths.append(len(ids))

@@ -1,8 +1,8 @@
 """The part-of-speech tagger: NLTK's pretrained one where its data is present, else our own.
 
 Both are NLTK's averaged perceptron with Penn Treebank tags. Ours was trained by
-`python -m reidlib.world.language.train_tagger` on captions of the synthetic world and lies beside this
-module as JSON, so that noun phrases can be extracted without any download.
+`python -m reidlib.world.language.train_tagger` on captions of the synthetic world and lies beside
+this module as JSON, so that noun phrases can be extracted without any download.
 """
 
 import json

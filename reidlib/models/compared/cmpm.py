@@ -9,6 +9,7 @@ distribution is the mask of same people divided by its row sums.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,11 +17,18 @@ from torch import Tensor, nn
 
 from reidlib.losses import identity_loss
 from reidlib.models.parts.backbones import backbone
-from reidlib.models.parts.codes import GlobalCodes, global_similarities
-from reidlib.models.parts.lstm import pack_captions, row_maxima, word_states
+from reidlib.models.parts.codes import (
+    GlobalCodes,
+    draw_shuffled,
+    global_evaluations,
+    global_similarities,
+)
+from reidlib.models.parts.lstm import row_maxima, word_states
+from reidlib.models.parts.packing import pack
 
-EVALUATIONS = {"Sg": {"Sg": 1.0}}
-similarities = global_similarities
+NEEDS: tuple[str, ...] = ()
+PHRASES = False
+draw, evaluations, similarities = draw_shuffled, global_evaluations, global_similarities
 
 _EPS = 1e-8
 
@@ -65,7 +73,7 @@ class CMPM(nn.Module):
 
     def encode_text(self, tokens: Tensor, lengths: Tensor) -> GlobalCodes:
         """Captions int64 (B, L), padded, and their lengths int64 (B,), on the CPU."""
-        packed = pack_captions([(tokens, lengths)])
+        packed = pack([(tokens, lengths)])
         x = F.dropout(self.W_e(packed.tokens), self.cfg.dropout, self.training)
         e = word_states(self.lstm, x, packed.batch_sizes).transpose(0, 1).flatten(1)
         e = F.dropout(e, self.cfg.dropout, self.training)  # (words, 2 H)
@@ -87,6 +95,18 @@ class CMPM(nn.Module):
     ) -> dict[str, Tensor]:
         """Losses of one training batch."""
         return self.loss(self.encode_images(images), self.encode_text(tokens, lengths), labels)
+
+    def text_cost(self, words: int) -> int:
+        """Multiply-adds of the LSTM for a caption of so many words, forward."""
+        return words * sum(p.numel() for p in self.lstm.parameters())
+
+
+NETWORK = CMPM
+
+
+def losses(model: CMPM, batch: Any, stage: Any) -> dict[str, Tensor]:
+    """Losses of a batch of pairs, see `reidlib.models`."""
+    return model(batch.images, *batch.text[:2], batch.labels)
 
 
 def _joint(inputs: int, cfg: CMPMConfig) -> nn.Module:

@@ -7,26 +7,36 @@ that look back, average over time, one such layer. Both share a classifier. Stag
 instance (identity) loss alone (the authors freeze the image CNN, which is the training loop's to
 do), stage 2 adds a ranking loss with margin 1.
 
-In training, a caption stands at a random place in the window; in the test, in its middle (the
+An epoch runs over the images, each with a random caption of the person, as in the authors' code. In
+training, a caption stands at a random place in the window; in the test, in its middle (the
 authors average all places and the flipped image). Words are not initialized by word2vec, and learn
 at the full rate. One random negative per pair, of another person of the batch, stands for the
 authors' half batch of drawn negatives. Retrieval compares, as the authors' test does, the features
 before the last ReLU.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reidlib.data.batches.samplers import shuffled
 from reidlib.errors import DataError
 from reidlib.losses import identity_loss
 from reidlib.models.parts.backbones import backbone, scaled_channels
-from reidlib.models.parts.codes import GlobalCodes, cosines, global_similarities
+from reidlib.models.parts.codes import (
+    GlobalCodes,
+    cosines,
+    global_evaluations,
+    global_similarities,
+)
 
-EVALUATIONS = {"Sg": {"Sg": 1.0}}
-similarities = global_similarities
+NEEDS: tuple[str, ...] = ()
+PHRASES = False
+evaluations, similarities = global_evaluations, global_similarities
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,7 @@ class TextUnit(nn.Module):
 
     def __init__(self, inputs: int, middle: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
+        self.stride = stride
         self.body = nn.Sequential(
             nn.Conv1d(inputs, middle, 1, bias=False),
             nn.BatchNorm1d(middle),
@@ -153,6 +164,42 @@ class DualPath(nn.Module):
         texts = self.encode_text(tokens, lengths)
         return self.loss(self.encode_images(images), texts, labels, ranking)
 
+    def text_cost(self, words: int) -> int:
+        """Multiply-adds of the text CNN for a caption, about, forward: it reads its whole window,
+        however many `words` are in it."""
+        cost, places = 0, self.cfg.window
+        for unit in self.text_cnn:
+            places //= unit.stride
+            cost += places * sum(p.numel() for p in unit.parameters())
+        return cost
+
+
+NETWORK = DualPath
+
+
+def losses(model: DualPath, batch: Any, stage: Any) -> dict[str, Tensor]:
+    """Losses of a batch as of `draw`, see `reidlib.models`; "stage 1" has no ranking loss."""
+    ranking = stage.name != "stage 1"
+    return model(batch.images, *batch.weak[:2], batch.labels, ranking=ranking)
+
+
+def draw(
+    model: DualPath, split: Any, generator: torch.Generator, batch_size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """One epoch of the images, given by a caption of theirs, and a random caption of the person."""
+    of_image = split.image_of.argsort(stable=True)
+    _, counts = split.image_of[of_image].unique_consecutive(return_counts=True)
+    some_caption = of_image[counts.cumsum(0) - counts]  # of every image that has one
+    by_person = split.labels.argsort(stable=True)
+    captions = split.labels.bincount()
+    first = captions.cumsum(0) - captions
+    for images in shuffled(len(some_caption), generator, batch_size):
+        own = some_caption[images]
+        person = split.labels[own]
+        # A float64 below 1 times a small count, cut off, is a fair draw below the count.
+        noise = torch.rand(len(own), generator=generator, dtype=torch.float64)
+        yield own, by_person[first[person] + (noise * captions[person]).long()]
+
 
 def place_in_window(
     tokens: Tensor, lengths: Tensor, window: int = 56, at_random: bool = False
@@ -165,8 +212,8 @@ def place_in_window(
         raise DataError("a caption without words: expected at least one token in each")
     lengths = lengths.cpu().clamp_max(window)
     room = window - lengths
-    dice = torch.rand(len(room), dtype=torch.float64)
-    start = (dice * (room + 1)).long() if at_random else room // 2
+    noise = torch.rand(len(room), dtype=torch.float64)
+    start = (noise * (room + 1)).long() if at_random else room // 2
     column = torch.arange(window) - start[:, None]  # word of each place
     inside = (column >= 0) & (column < lengths[:, None])
     column, inside = torch.where(inside, column, 0).to(tokens.device), inside.to(tokens.device)
@@ -182,8 +229,8 @@ def random_ranking_loss(S: Tensor, labels: Tensor, margin: float = 1.0) -> Tenso
     other = labels[:, None] != labels[None, :]
 
     def one_way(S: Tensor) -> Tensor:
-        dice = torch.rand_like(S).masked_fill(~other, -1)
-        negative = S.gather(1, dice.argmax(1, keepdim=True)).squeeze(1)
+        noise = torch.rand_like(S).masked_fill(~other, -1)
+        negative = S.gather(1, noise.argmax(1, keepdim=True)).squeeze(1)
         hinge = (margin - S.diagonal() + negative).clamp_min(0)
         return torch.where(other.any(1), hinge, 0)
 

@@ -14,26 +14,21 @@ third step, attention between stripes and phrases, is not part of it, nor of thi
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
 
 from reidlib.losses import identity_loss, ranking_loss
 from reidlib.models.parts.backbones import backbone
-from reidlib.models.parts.codes import cosines
+from reidlib.models.parts.codes import cosines, draw_shuffled
 from reidlib.models.parts.gru import last_states
-from reidlib.models.parts.lstm import pack_captions
+from reidlib.models.parts.packing import pack
 
-# Sg image - caption, Sl stripes - caption, Sp image - phrases.
-EVALUATIONS = {
-    "Sg": {"Sg": 1.0},
-    "Sg+Sl": {"Sg": 1.0, "Sl": 0.5},
-    "Sg+Sp": {"Sg": 1.0, "Sp": 0.5},
-    "Sg+Sl+Sp": {"Sg": 1.0, "Sl": 0.5, "Sp": 0.5},
-}
+NEEDS: tuple[str, ...] = ()
+PHRASES = True
+draw = draw_shuffled
 
 
 @dataclass(frozen=True)
@@ -53,6 +48,16 @@ class MIAConfig:
     P: int = 1024
     part: int = 256  # channels of a stripe
     margin: float = 0.2
+
+
+def evaluations(config: MIAConfig) -> dict[str, dict[str, float]]:
+    """Sg image - caption, Sl stripes - caption, Sp image - phrases."""
+    return {
+        "Sg": {"Sg": 1.0},
+        "Sg+Sl": {"Sg": 1.0, "Sl": 0.5},
+        "Sg+Sp": {"Sg": 1.0, "Sp": 0.5},
+        "Sg+Sl+Sp": {"Sg": 1.0, "Sl": 0.5, "Sp": 0.5},
+    }
 
 
 class ImageCodes(NamedTuple):
@@ -111,11 +116,8 @@ class MIA(nn.Module):
         kept = rows[real]
         phrases = phrases[kept.to(phrases.device), : cfg.phrase_words]
         phrase_lengths = phrase_lengths[kept].clamp_max(cfg.phrase_words)
-        packed = pack_captions([(tokens, lengths), (phrases, phrase_lengths)])
-        sequence = PackedSequence(
-            packed.tokens, packed.batch_sizes, packed.order, packed.order.argsort()
-        )
-        h = last_states(self.gru, self.W_e(packed.tokens), sequence)  # (B + R, 2 P)
+        packed = pack([(tokens, lengths), (phrases, phrase_lengths)])
+        h = last_states(self.gru, self.W_e(packed.tokens), packed)  # (B + R, 2 P)
         f = self.phrase_mlp(self.phrase_fc(h[B:]))
         real = real.to(f.device)
         f_p = f.new_zeros(*real.shape, cfg.P).masked_scatter(real[:, :, None], f)
@@ -159,6 +161,18 @@ class MIA(nn.Module):
         """Losses of one training batch."""
         texts = self.encode_text(tokens, lengths, phrases, phrase_lengths, phrase_offsets)
         return self.loss(self.encode_images(images), texts, labels, ranking)
+
+    def text_cost(self, words: int) -> int:
+        """Multiply-adds of the GRU for a caption of so many words, forward, without phrases."""
+        return words * sum(p.numel() for p in self.gru.parameters())
+
+
+NETWORK = MIA
+
+
+def losses(model: MIA, batch: Any, stage: Any) -> dict[str, Tensor]:
+    """Losses of a batch of pairs, see `reidlib.models`; "stage 1" has no triplet losses."""
+    return model(batch.images, *batch.text, batch.labels, ranking=stage.name != "stage 1")
 
 
 def _mlp(inputs: int, outputs: int) -> nn.Sequential:
@@ -209,7 +223,10 @@ def _unit(x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def similarities(
-    images: ImageCodes, texts: TextCodes, rows_per_block: int = 256
+    images: ImageCodes,
+    texts: TextCodes,
+    config: MIAConfig | None = None,
+    rows_per_block: int = 256,
 ) -> dict[str, Tensor]:
     """ "Sg", "Sl" and "Sp" of every caption with every image: float32 (captions, images)."""
     stripes = [attended_cosines(f, texts.f_g).T for f in images.f_l.split(rows_per_block)]

@@ -13,7 +13,7 @@ for the identity loss, and of their unit vectors for the similarity, as in SCAN.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from reidlib.devices import send
 from reidlib.losses import identity_loss
 from reidlib.models.parts.backbones import backbone
-from reidlib.models.parts.codes import cosines
-from reidlib.models.parts.lstm import pack_captions, row_maxima, word_states
+from reidlib.models.parts.codes import cosines, draw_shuffled
+from reidlib.models.parts.lstm import row_maxima, word_states
+from reidlib.models.parts.packing import pack
 from reidlib.models.ssan import (
     PartClassifiers,
     PartConvs,
@@ -31,7 +32,9 @@ from reidlib.models.ssan import (
     part_maxima,
 )
 
-EVALUATIONS = {"Sg": {"Sg": 1.0}, "Sl": {"Sl": 1.0}, "Sg+Sl": {"Sg": 1.0, "Sl": 1.0}}
+NEEDS: tuple[str, ...] = ()
+PHRASES = False
+draw = draw_shuffled
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,15 @@ class SCANConfig:
     K: int = 6
     V: int = 512
     M: int = 1024
-    alpha1: float = 0.2
+    alpha1: float = 0.2  # margin
     dropout: float = 0.3
     max_tokens: int = 100
     lambda_softmax: float = 4.0
+
+
+def evaluations(config: SCANConfig) -> dict[str, dict[str, float]]:
+    """Sg global, Sl parts - words."""
+    return {"Sg": {"Sg": 1.0}, "Sl": {"Sl": 1.0}, "Sg+Sl": {"Sg": 1.0, "Sl": 1.0}}
 
 
 class ImageCodes(NamedTuple):
@@ -91,7 +99,7 @@ class SCAN(nn.Module):
 
     def encode_text(self, tokens: Tensor, lengths: Tensor) -> TextCodes:
         """Captions int64 (B, L), padded, and their lengths int64 (B,), on the CPU."""
-        packed = pack_captions([(tokens, lengths)], copies=2)
+        packed = pack([(tokens, lengths)], copies=2)
         x = self.W_e(packed.tokens + packed.copy * self.cfg.vocabulary)
         x = F.dropout(x, self.cfg.dropout, self.training)
         e = word_states(self.lstm, x, packed.batch_sizes).mean(0)  # (words, C)
@@ -129,6 +137,18 @@ class SCAN(nn.Module):
     ) -> dict[str, Tensor]:
         """Losses of one training batch."""
         return self.loss(self.encode_images(images), self.encode_text(tokens, lengths), labels)
+
+    def text_cost(self, words: int) -> int:
+        """Multiply-adds of the LSTM for a caption of so many words, read twice, forward."""
+        return 2 * words * sum(p.numel() for p in self.lstm.parameters())
+
+
+NETWORK = SCAN
+
+
+def losses(model: SCAN, batch: Any, stage: Any) -> dict[str, Tensor]:
+    """Losses of a batch of pairs, see `reidlib.models`."""
+    return model(batch.images, *batch.text[:2], batch.labels)
 
 
 # ------------------------------------------------------------------ stacked cross attention
@@ -174,9 +194,13 @@ def _unit(x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def similarities(
-    images: ImageCodes, texts: TextCodes, lambda_softmax: float = 4.0, captions_per_block: int = 16
+    images: ImageCodes,
+    texts: TextCodes,
+    config: SCANConfig | None = None,
+    captions_per_block: int = 16,
 ) -> dict[str, Tensor]:
     """ "Sg" and "Sl" of every caption with every image: float32 (captions, images)."""
+    lambda_softmax = (config or SCANConfig).lambda_softmax
     blocks = zip(*(x.split(captions_per_block) for x in texts), strict=True)
     rows = []
     for block in blocks:

@@ -12,31 +12,34 @@ attributes count as present.
 """
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reidlib.data.batches.samplers import identity_batches
 from reidlib.errors import UsageError
 from reidlib.losses import identity_loss
-from reidlib.models.parts.backbones import load_imagenet, resnet50, scaled_channels
+from reidlib.models.parts.backbones import resnet50, scaled_channels
 from reidlib.models.parts.codes import cosines
-from reidlib.models.parts.lstm import (
-    attended_row_maxima,
-    pack_captions,
-    row_maxima,
-    word_states,
-)
+from reidlib.models.parts.lstm import attended_row_maxima, row_maxima, word_states
+from reidlib.models.parts.packing import pack
 
 PARTS = ("head", "upper body", "lower body", "shoes", "carried things")  # labels 1 to 5 of a mask
-EVALUATIONS = {"Sg": {"Sg": 1.0}, "Sl": {"Sl": 1.0}, "Sg+Sl": {"Sg": 1.0, "Sl": 1.0}}
+NEEDS = ("masks",)
+PHRASES = False
+PER_PERSON = 4  # pairs of each person in a batch
 
 
 @dataclass(frozen=True)
 class ViTAAConfig:
     """Settings; the defaults are the authors'. `width` scales backbone and branches."""
+
+    backbone: ClassVar[str] = "resnet50"
+    last_stride: ClassVar[int] = 2  # of the stage that is left out
 
     ids: int
     vocabulary: int
@@ -47,6 +50,11 @@ class ViTAAConfig:
     P: int = 256  # size of a feature
     scale: float = 28.0  # of the cosines in the identity loss
     neighbors: int = 8  # k of the k-reciprocal ones
+
+
+def evaluations(config: ViTAAConfig) -> dict[str, dict[str, float]]:
+    """Sg global, Sl parts - attributes."""
+    return {"Sg": {"Sg": 1.0}, "Sl": {"Sl": 1.0}, "Sg+Sl": {"Sg": 1.0, "Sl": 1.0}}
 
 
 class ImageCodes(NamedTuple):
@@ -126,11 +134,13 @@ class ViTAA(nn.Module):
         self.W = nn.Parameter(torch.empty(P, cfg.ids))
         nn.init.xavier_uniform_(self.W)
 
-    def load_imagenet(self, weights: str = "V1") -> None:
-        """Load ImageNet weights into the full-size backbone; see `backbones.load_imagenet`."""
-        full = resnet50()
-        load_imagenet(full, "resnet50", weights)
-        body = {k: v for k, v in full.state_dict().items() if not k.startswith("layer4.")}
+    def load_start(self, state: Mapping[str, Tensor]) -> None:
+        """Take over the backbone of `state`, its entries `backbone.*`, without its last stage."""
+        body = {
+            name.removeprefix("backbone."): value
+            for name, value in state.items()
+            if name.startswith("backbone.") and not name.startswith("backbone.layer4.")
+        }
         self.backbone.load_state_dict(body)
 
     def encode_images(self, images: Tensor) -> ImageCodes:
@@ -145,7 +155,7 @@ class ViTAA(nn.Module):
 
     def encode_text(self, tokens: Tensor, lengths: Tensor) -> TextCodes:
         """Captions int64 (B, L), padded, and their lengths int64 (B,), on the CPU."""
-        packed = pack_captions([(tokens, lengths)])
+        packed = pack([(tokens, lengths)])
         e = word_states(self.lstm, self.W_e(packed.tokens), packed.batch_sizes)
         e = e.transpose(0, 1).flatten(1)  # (words, 2 H)
         s = torch.sigmoid(self.W_p(e))  # (words, 5), SSAN Eq 8
@@ -180,6 +190,27 @@ class ViTAA(nn.Module):
         """Losses of one training batch."""
         codes = self.encode_images(images), self.encode_text(tokens, lengths)
         return self.loss(*codes, labels, masks)
+
+    def text_cost(self, words: int) -> int:
+        """Multiply-adds of the LSTM for a caption of so many words, forward."""
+        return words * sum(p.numel() for p in self.lstm.parameters())
+
+
+NETWORK = ViTAA
+
+
+def losses(model: ViTAA, batch: Any, stage: Any) -> dict[str, Tensor]:
+    """Losses of a batch of pairs with masks, see `reidlib.models`."""
+    return model(batch.images, *batch.text[:2], batch.labels, batch.masks)
+
+
+def draw(
+    model: ViTAA, split: Any, generator: torch.Generator, batch_size: int
+) -> Iterator[tuple[Tensor, None]]:
+    """One epoch of batches with `PER_PERSON` pairs of each person; see `reidlib.models`."""
+    persons = batch_size // PER_PERSON
+    for captions in identity_batches(split.labels, generator, persons=persons, images=PER_PERSON):
+        yield captions, None
 
 
 def _fc(inputs: int, outputs: int) -> nn.Linear:
@@ -230,7 +261,9 @@ def mask_loss(logits: Tensor, masks: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def similarities(images: ImageCodes, texts: TextCodes) -> dict[str, Tensor]:
+def similarities(
+    images: ImageCodes, texts: TextCodes, config: ViTAAConfig | None = None
+) -> dict[str, Tensor]:
     """ "Sg", and "Sl", the mean of the part cosines, of every caption with every image: float32
     (captions, images)."""
     parts = _unit(texts.f_l).flatten(1) @ _unit(images.f_l).flatten(1).T

@@ -177,13 +177,13 @@ def find_imagenet(name: str, weights: str = "V1") -> Path:
     return path
 
 
-def load_imagenet(module: nn.Module, name: str, weights: str = "V1", verify: bool = False) -> None:
-    """Load torchvision's ImageNet weights from a local file into a full-size backbone.
+def imagenet_state(name: str, weights: str = "V1", verify: bool = False) -> dict[str, Tensor]:
+    """torchvision's ImageNet weights of a full-size backbone, without the classifier, from a file.
 
     Nothing is downloaded. `weights` is torchvision's version: re-identification papers start from
     "V1". With `verify`, the file's SHA-256 is compared with the prefix in its name.
 
-    Raises DataError if the file is missing, damaged, or does not fit `module`.
+    Raises DataError if the file is missing or damaged.
     """
     path = find_imagenet(name, weights)
     if verify:
@@ -198,11 +198,15 @@ def load_imagenet(module: nn.Module, name: str, weights: str = "V1", verify: boo
         raise DataError(f"{path}: not a readable weight file, expected {name}: {error}") from error
     if not isinstance(state, dict):
         raise DataError(f"{path}: expected a state dict of {name}, found {type(state).__name__}")
-    body = {k: v for k, v in state.items() if not k.startswith(("fc.", "classifier."))}
+    return {k: v for k, v in state.items() if not k.startswith(("fc.", "classifier."))}
+
+
+def load_imagenet(module: nn.Module, name: str, weights: str = "V1", verify: bool = False) -> None:
+    """`imagenet_state`, loaded into a backbone; raises DataError if it does not fit `module`."""
     try:
-        module.load_state_dict(body)
+        module.load_state_dict(imagenet_state(name, weights, verify))
     except RuntimeError as error:
         raise DataError(
-            f"{path} does not fit this network; ImageNet weights exist only for the full-size "
-            f"{name} (width 1, default depths): {error}"
+            f"{imagenet_path(name, weights)} does not fit this network; ImageNet weights exist "
+            f"only for the full-size {name} (width 1, default depths): {error}"
         ) from error

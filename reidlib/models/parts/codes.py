@@ -1,17 +1,27 @@
-"""What several text-to-image methods do with the codes of images and captions.
+"""What several text-to-image methods do: shuffled pairs, and the codes of images and captions.
 
 Codes are named tuples of tensors that have a row for each image or caption; `None` stands for what
 a variant of a method does not have.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from reidlib.data.batches.samplers import shuffled
 
 AnyCodes = TypeVar("AnyCodes", bound=tuple)
+
+
+def draw_shuffled(
+    model: nn.Module, split: Any, generator: torch.Generator, batch_size: int
+) -> Iterator[tuple[Tensor, None]]:
+    """`draw` of the methods that take the captions of a split in any order."""
+    for captions in shuffled(len(split.labels), generator, batch_size):
+        yield captions, None
 
 
 class GlobalCodes(NamedTuple):
@@ -32,9 +42,21 @@ def _unit(x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def global_similarities(images: GlobalCodes, texts: GlobalCodes) -> dict[str, Tensor]:
+def global_similarities(
+    images: GlobalCodes, texts: GlobalCodes, config: Any = None
+) -> dict[str, Tensor]:
     """ "Sg", the cosine of every caption with every image: float32 (captions, images)."""
     return {"Sg": cosines(texts.f_g, images.f_g)}
+
+
+def global_evaluations(config: Any) -> dict[str, dict[str, float]]:
+    """`evaluations` of the methods that have one similarity."""
+    return {"Sg": {"Sg": 1.0}}
+
+
+def fuse(similarities: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """The weighted sum of similarities that ranks the gallery; weights as of `evaluations`."""
+    return sum(weight * similarities[name] for name, weight in weights.items())
 
 
 def concatenate(codes: Sequence[AnyCodes]) -> AnyCodes:

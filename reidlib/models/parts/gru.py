@@ -12,16 +12,17 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.utils.rnn import PackedSequence
 
+from reidlib.models.parts.packing import Packed, reversed_words, row_lengths
 
-def last_states(gru: nn.GRU, x: Tensor, packed: PackedSequence) -> Tensor:
-    """Last state of the forward and of the backward direction of each sequence, (rows, 2 H).
 
-    gru: one layer, bi-directional, with bias. x: float (words, E), the embedded `packed.data`.
-    packed: with int64 batch_sizes, sorted_indices and unsorted_indices on the CPU.
+def last_states(gru: nn.GRU, x: Tensor, packed: Packed) -> Tensor:
+    """Last state of the forward and of the backward direction of each row of `packed`: (R, 2 H).
+
+    gru: one layer, bi-directional, with bias. x: float (words, E), the embedded `packed.tokens`.
     """
     device = x.device
     if device.type != "cpu":
-        order = packed.sorted_indices.to(device), packed.unsorted_indices.to(device)
+        order = packed.order.to(device), packed.back.to(device)
         _, h = gru(PackedSequence(x, packed.batch_sizes, *order))
         return torch.cat((h[0], h[1]), 1)
     with torch.autocast("cpu", enabled=False):
@@ -35,20 +36,7 @@ def last_states(gru: nn.GRU, x: Tensor, packed: PackedSequence) -> Tensor:
         weight = torch.stack((gru.weight_hh_l0, gru.weight_hh_l0_reverse)).roll(H, 1)
         bias = torch.stack((gru.bias_hh_l0, gru.bias_hh_l0_reverse)).roll(H, 1)
         h = _Recurrence.apply(gates, weight.transpose(1, 2), bias[:, None], packed.batch_sizes)
-    return h.transpose(0, 1).flatten(1).index_select(0, packed.unsorted_indices)
-
-
-def reversed_words(sizes: Tensor) -> Tensor:
-    """Where in the packed data each sequence's words stand in reverse order: int64 (words,)."""
-    starts = sizes.cumsum(0) - sizes
-    step = torch.arange(len(sizes)).repeat_interleave(sizes)
-    row = torch.arange(len(step)) - starts[step]
-    return starts[_lengths(sizes)[row] - 1 - step] + row
-
-
-def _lengths(sizes: Tensor) -> Tensor:
-    """Words of each row, from the rows still running at each step."""
-    return (torch.arange(int(sizes[0]))[:, None] < sizes).sum(1)
+    return h.transpose(0, 1).flatten(1).index_select(0, packed.back)
 
 
 class _Recurrence(torch.autograd.Function):
@@ -76,7 +64,7 @@ class _Recurrence(torch.autograd.Function):
             state = h_t
         ctx.save_for_backward(weight, sizes, g, rz, n, h)
         starts, rows = sizes.cumsum(0) - sizes, torch.arange(steps[0])
-        return h[:, starts[_lengths(sizes) - 1] + rows]
+        return h[:, starts[row_lengths(sizes) - 1] + rows]
 
     @staticmethod
     @once_differentiable

@@ -1,7 +1,4 @@
-"""Captions read word by word: packing, and a bi-directional LSTM over the packed words.
-
-Used by SSAN and by the compared methods that need a state for every word. All captions of a
-training step, and all copies of them that differ in their embedding only, are one packed sequence.
+"""A bi-directional LSTM over packed words that gives a state for every word, and maxima over them.
 
 PyTorch's own LSTM walks the two directions one after the other on the CPU, and its backward pass
 adds a gradient of the size of the weights at every step. The one here takes both directions in one
@@ -10,7 +7,6 @@ CUDA, cuDNN does the work.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,56 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.utils.rnn import PackedSequence
 
-from reidlib.devices import send
-from reidlib.errors import DataError
-from reidlib.models.parts.gru import reversed_words
-
-
-class Packed(NamedTuple):
-    """The words of R rows (captions, or copies of them) in the order of a packed sequence.
-
-    tokens int64 (words,) and copy int64 (words,), the copy that a word belongs to: on the tokens'
-    device. batch_sizes int64 (steps,) and order int64 (R,), the rows from long to short: on the
-    CPU, as packing wants them. slots int64 (R, steps), on the tokens' device: where in the packed
-    order each row's words stand; behind a row's last word its first word is repeated, so that a
-    maximum over a row needs no mask.
-    """
-
-    tokens: Tensor
-    copy: Tensor
-    batch_sizes: Tensor
-    order: Tensor
-    slots: Tensor
-
-
-def pack_captions(texts: Sequence[tuple[Tensor, Tensor]], copies: int = 1) -> Packed:
-    """Several sets of captions, each as often as `copies` says, as one packed sequence.
-
-    texts: pairs of tokens int64 (B, L), padded on the right, and lengths int64 (B,) on the CPU.
-    Rows: all captions of the first set, of the second, and so on; then the same again as the
-    second copy. Raises DataError for a caption without words.
-    """
-    lengths = torch.cat([lengths for _, lengths in texts]).cpu()
-    if lengths.min() < 1:
-        raise DataError("a caption without words: expected at least one token in each")
-    starts, size = [], 0
-    for tokens, _ in texts:
-        starts.append(size + torch.arange(len(tokens)) * tokens.shape[1])
-        size += tokens.numel()
-    start, captions = torch.cat(starts), len(lengths)
-    lengths, order = lengths.repeat(copies).sort(descending=True, stable=True)
-    rank = order.argsort()
-    step = torch.arange(int(lengths[0]))
-    real = step[:, None] < lengths  # (steps, rows)
-    batch_sizes = real.sum(1)
-    address = (start[order % captions] + step[:, None])[real]
-    copy = (order // captions).expand(len(step), -1)[real]
-    slots = torch.where(real, (batch_sizes.cumsum(0) - batch_sizes)[:, None], 0)
-    slots = (slots + torch.arange(len(order))).T[rank]
-    device = texts[0][0].device
-    flat = torch.cat([tokens.flatten() for tokens, _ in texts])
-    address, copy, slots = (send(x, device) for x in (address, copy, slots))
-    return Packed(flat[address], copy, batch_sizes, order, slots)
+from reidlib.models.parts.packing import reversed_words
 
 
 def word_states(lstm: nn.LSTM, x: Tensor, batch_sizes: Tensor) -> Tensor:

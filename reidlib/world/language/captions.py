@@ -16,7 +16,7 @@ from reidlib.world.drawing.shot import Shot
 from reidlib.world.language.markup import Caption, count_words, realize
 from reidlib.world.language.sentences import fragment, sentence
 from reidlib.world.language.statements import (
-    Saying,
+    Statement,
     about_action,
     about_body,
     about_carried,
@@ -73,7 +73,7 @@ def cuhk_caption(identity: Identity, shot: Shot, visible: Mapping[str, float], k
 
     worn = [piece for piece in outfit(voice) if dice.chance(_MENTIONED[piece.slot])]
     clothes = _grouped(voice, worn, _group_size(dice, target))
-    others = [saying for saying in about_face(voice) if dice.chance(0.65)]
+    others = [statement for statement in about_face(voice) if dice.chance(0.65)]
     others += [about_carried(voice, *pair) for pair in carried_things(voice) if dice.chance(0.86)]
     if voice.sees("hair", 0.4) and dice.chance(0.52):
         others.append(about_hair(voice))
@@ -82,11 +82,15 @@ def cuhk_caption(identity: Identity, shot: Shot, visible: Mapping[str, float], k
     view = about_view(voice, action)
     remarks = [action] if dice.chance(0.25) else []
     remarks += [view] if dice.chance(0.07) else []
-    sayings = _shuffled(dice, others + remarks) if dice.chance(0.5) else others + remarks
+    statements = _shuffled(dice, others + remarks) if dice.chance(0.5) else others + remarks
     # Most annotators start with the clothes; some with what else they see.
-    sayings = sayings[:1] + clothes[:1] + sayings[1:] if dice.chance(0.2) else clothes[:1] + sayings
+    statements = (
+        statements[:1] + clothes[:1] + statements[1:]
+        if dice.chance(0.2)
+        else clothes[:1] + statements
+    )
     noun = subject(voice)
-    markup = _composed(voice, noun, sayings, [action, view], target, fragments=0.14)
+    markup = _composed(voice, noun, statements, [action, view], target, fragments=0.14)
     return realize(markup, capitals=not dice.chance(0.12), final_stop=not dice.chance(0.1))
 
 
@@ -119,26 +123,28 @@ def _detailed(voice: Voice, target: float) -> Caption:
     dice, identity, shot = voice.dice, voice.person, voice.shot
     worn = outfit(voice)
     clothes = _grouped(voice, worn, dice.weighted({1: 10, 2: 45, 3: 35, 4: 10}))
-    sayings = about_face(voice)
-    sayings += [about_carried(voice, *pair) for pair in carried_things(voice)]
-    sayings = _shuffled(dice, sayings)
+    statements = about_face(voice)
+    statements += [about_carried(voice, *pair) for pair in carried_things(voice)]
+    statements = _shuffled(dice, statements)
     looks = [about_hair(voice)] if voice.sees("hair") else []
     if dice.chance(0.7):
-        sayings = looks + clothes + sayings
+        statements = looks + clothes + statements
     else:
-        sayings = clothes[:1] + looks + _shuffled(dice, clothes[1:] + sayings)
+        statements = clothes[:1] + looks + _shuffled(dice, clothes[1:] + statements)
     noun = subject(voice)
     action = about_action(voice)
     spare = [action]
     if not _BUILDS & set(noun.strip("[]").split()) and dice.chance(0.5):
         spare.insert(dice.integer(0, 2), about_body(voice))
-    told = any(word in saying.doing for saying in clothes for word in ("sleeve", "tank top"))
-    if identity.upper.kind in _SLEEVES and voice.sees("upper") and not told and dice.chance(0.8):
+    sleeves = any(
+        word in statement.doing for statement in clothes for word in ("sleeve", "tank top")
+    )
+    if identity.upper.kind in _SLEEVES and voice.sees("upper") and not sleeves and dice.chance(0.8):
         spare.insert(0, about_sleeves(voice))
     if not shot.carried and dice.chance(0.7):
         spare.insert(0, about_empty_hands(voice))
     spare.append(about_view(voice, action))
-    return realize(_composed(voice, noun, sayings, spare, target, fragments=0.0))
+    return realize(_composed(voice, noun, statements, spare, target, fragments=0.0))
 
 
 def _group_size(dice: Dice, target: float) -> int:
@@ -148,7 +154,7 @@ def _group_size(dice: Dice, target: float) -> int:
     return dice.weighted({1: 12, 2: 34, 3: 40, 4: 14} if target > 20.0 else {1: 8, 2: 50, 3: 42})
 
 
-def _grouped(voice: Voice, worn: list[Worn], size: int) -> list[Saying]:
+def _grouped(voice: Voice, worn: list[Worn], size: int) -> list[Statement]:
     """The clothes as one enumeration of `size` pieces and what is left one or two at a time.
 
     Small things (scarf, headwear) come in the enumeration or on their own; most enumerations go
@@ -171,12 +177,12 @@ def _grouped(voice: Voice, worn: list[Worn], size: int) -> list[Saying]:
 def _composed(
     voice: Voice,
     noun: str,
-    sayings: list[Saying],
-    spare: list[Saying],
+    statements: list[Statement],
+    spare: list[Statement],
     target: float,
     fragments: float,
 ) -> str:
-    """Sentences made of `sayings` about `noun` until about `target` words are reached.
+    """Sentences made of `statements` about `noun` until about `target` words are reached.
 
     Where there is too little to say, `spare` remarks fill in. fragments: the chance that the first
     sentence has no finite verb.
@@ -187,8 +193,8 @@ def _composed(
     sentences: list[str] = []
     words = 0
     topics: set[str] = set()
-    said = {saying.topic for saying in sayings}
-    queue = sayings + [saying for saying in spare if saying.topic not in said]
+    said = {statement.topic for statement in statements}
+    queue = statements + [statement for statement in spare if statement.topic not in said]
     while queue:
         count = dice.weighted({1: 40, 2: 46, 3: 14} if not sentences else {1: 58, 2: 42})
         chosen = _fitting(queue, count)
@@ -213,33 +219,33 @@ def _composed(
                 break
         sentences.append(text)
         words += length
-        topics.update(saying.topic for saying in chosen)
-        queue = [saying for saying in queue if saying not in chosen]
+        topics.update(statement.topic for statement in chosen)
+        queue = [statement for statement in queue if statement not in chosen]
     return ". ".join(sentences) + "."
 
 
-def _fitting(queue: list[Saying], count: int) -> list[Saying]:
-    """Up to `count` sayings from the front that go together: no topic twice, looks or deeds."""
+def _fitting(queue: list[Statement], count: int) -> list[Statement]:
+    """Up to `count` statements from the front that go together: no topic twice, looks or deeds."""
     chosen = queue[:1]
-    for saying in queue[1:]:
-        topics = {saying.topic, *(other.topic for other in chosen)}
+    for statement in queue[1:]:
+        topics = {statement.topic, *(other.topic for other in chosen)}
         if len(chosen) == count:
             break
         if len(topics) > len(chosen) and (topics <= _LOOKS or topics <= _DEEDS):
-            chosen.append(saying)
+            chosen.append(statement)
     return chosen
 
 
-def _follow_up(voice: Voice, noun: str, sayings: list[Saying], topics: set[str]) -> str:
+def _follow_up(voice: Voice, noun: str, statements: list[Statement], topics: set[str]) -> str:
     """A sentence behind the first one."""
     dice = voice.dice
-    owned = [saying for saying in sayings if saying.own]
-    silent = any(not saying.doing and not saying.does for saying in sayings)
-    if silent or (owned and len(owned) == len(sayings) and dice.chance(0.34)):
-        return " and ".join(saying.own for saying in owned)
+    owned = [statement for statement in statements if statement.own]
+    silent = any(not statement.doing and not statement.does for statement in statements)
+    if silent or (owned and len(owned) == len(statements) and dice.chance(0.34)):
+        return " and ".join(statement.own for statement in owned)
     base = noun.strip("[]").split()[-1]
     who = dice.weighted({voice.he: 80, f"the [{base}]": 18, f"this [{base}]": 2})
-    text = sentence(voice, who, sayings)
+    text = sentence(voice, who, statements)
     if text.startswith(f"{voice.he} is ") and dice.chance(0.03):
         return text.replace(" is ", " 's/VBZ ", 1)
     for topic, plain, also in _ALSO:

@@ -3,22 +3,22 @@
 import re
 from collections.abc import Sequence
 
-from reidlib.world.language.statements import Saying
+from reidlib.world.language.statements import Statement
 from reidlib.world.language.wording import Voice
 
 
-def sentence(voice: Voice, who: str, sayings: Sequence[Saying], first: bool = False) -> str:
+def sentence(voice: Voice, who: str, statements: Sequence[Statement], first: bool = False) -> str:
     """One sentence (without its full stop) that says one to three things of `who`.
 
     `who` is a subject with its article, or a pronoun. Only the `first` sentence of a caption may
     hang something on the subject ("a woman with long hair is ...") or be built in another way.
     """
     dice = voice.dice
-    rest = list(sayings)
+    rest = list(statements)
     if first and len(rest) > 1:
-        for position, saying in enumerate(rest):
-            if saying.having and len(saying.having.split()) < 9 and dice.chance(0.5):
-                who += f" with {saying.having}"
+        for position, statement in enumerate(rest):
+            if statement.having and len(statement.having.split()) < 9 and dice.chance(0.5):
+                who += f" with {statement.having}"
                 del rest[position]
                 break
     if first and rest[0].doing and dice.chance(0.2):
@@ -26,34 +26,34 @@ def sentence(voice: Voice, who: str, sayings: Sequence[Saying], first: bool = Fa
     return f"{who} {_predicate(voice, rest)}"
 
 
-def fragment(voice: Voice, who: str, sayings: Sequence[Saying]) -> str:
+def fragment(voice: Voice, who: str, statements: Sequence[Statement]) -> str:
     """A first sentence without a finite verb: "a man wearing a cap walking down the street".
 
-    The first saying must have `doing`.
+    The first statement must have `doing`.
     """
     parts = ""
-    walking = sayings[0].topic == "action"
-    for saying in sayings:
-        doing = saying.doing
+    walking = statements[0].topic == "action"
+    for statement in statements:
+        doing = statement.doing
         if doing and not parts:
             parts = doing.replace("dressed in", voice.dice.pick(["dressed in", "in"]))
-        elif doing and (walking or saying.topic in ("action", "view", "phone")):
+        elif doing and (walking or statement.topic in ("action", "view", "phone")):
             parts += f" {doing}"
         elif doing:
             same = doing.split()[0] == parts.split()[0] == "wearing"
             parts += f" and {doing.removeprefix('wearing ') if same else doing}"
         else:
-            who += f" with {saying.having}"
+            who += f" with {statement.having}"
     return f"{who} {parts}"
 
 
-def _predicate(voice: Voice, sayings: Sequence[Saying]) -> str:
+def _predicate(voice: Voice, statements: Sequence[Statement]) -> str:
     """Coordinated predicates: "is wearing a hat, has long hair, and is walking"."""
     dice = voice.dice
     forms: list[tuple[bool, str]] = []  # (whether it follows "is", words)
-    for saying in sayings:
-        now = bool(saying.doing) and (not saying.does or dice.chance(0.76))
-        part = saying.doing if now else saying.does
+    for statement in statements:
+        now = bool(statement.doing) and (not statement.does or dice.chance(0.76))
+        part = statement.doing if now else statement.does
         forms.append((now, part.replace("dressed in", "wearing") if forms else part))
     if len(forms) == 3:
         if all(now for now, _ in forms):
@@ -67,30 +67,30 @@ def _predicate(voice: Voice, sayings: Sequence[Saying]) -> str:
         return predicate
     joint = ", and " if " and " in part and dice.chance(0.35) else " and "
     then_now, then = forms[1]
-    if now == then_now and _shares_verb(part, sayings[1], then):
+    if now == then_now and _shares_verb(part, statements[1], then):
         then = then.partition(" ")[2]
     elif then_now and not (now and dice.chance(0.6)):
         then = f"is {then}"
     return f"{predicate}{joint}{then}"
 
 
-def _shares_verb(part: str, saying: Saying, then: str) -> bool:
+def _shares_verb(part: str, statement: Statement, then: str) -> bool:
     """Whether the verb is said already, as in "is wearing glasses and (wearing) a hat"."""
-    if saying.topic == "body" or re.search(r" and |/RP", part):
+    if statement.topic == "body" or re.search(r" and |/RP", part):
         return False
     verb, _, what = then.partition(" ")
     return part.startswith(f"{verb} ") and what.startswith(("a ", "["))
 
 
-def _turned(voice: Voice, who: str, sayings: Sequence[Saying]) -> str:
+def _turned(voice: Voice, who: str, statements: Sequence[Statement]) -> str:
     """A first sentence that does not start with the subject and its predicate."""
     dice = voice.dice
-    main, rest = sayings[0], sayings[1:]
+    main, rest = statements[0], statements[1:]
     if not rest:
         if main.topic == "wear" and dice.chance(0.4):
             return f"{who} appears to/TO be {main.doing}"
         return f"{who} is {main.doing}"
-    remark = next((saying for saying in rest if saying.topic in ("action", "phone")), None)
+    remark = next((statement for statement in rest if statement.topic in ("action", "phone")), None)
     if remark is not None and len(rest) == 1:
         link = dice.pick([" while ", " "]) if remark.topic == "action" else " while "
         return f"{who} is {remark.doing}{link}{main.doing}"
@@ -98,4 +98,4 @@ def _turned(voice: Voice, who: str, sayings: Sequence[Saying]) -> str:
         if dice.chance(0.5):
             return f"{main.doing}, {who} {_predicate(voice, rest)}"
         return f"{who}, {main.doing}, {_predicate(voice, rest)}"
-    return f"{who} {_predicate(voice, sayings)}"
+    return f"{who} {_predicate(voice, statements)}"

@@ -1,6 +1,6 @@
 """What can be said of a person in a picture.
 
-A `Saying` is one statement in up to four grammatical forms, so that statements can be combined into
+A `Statement` comes in up to four grammatical forms, so that statements can be combined into
 sentences in many ways (see `reidlib.world.language.sentences`). All strings are the markup of
 `reidlib.world.language.markup`.
 """
@@ -14,7 +14,7 @@ from reidlib.world.people.identity import Carried
 
 
 @dataclass(frozen=True)
-class Saying:
+class Statement:
     """One statement: `doing` follows "is", `does` is a finite predicate, `having` follows "with",
     `own` is a sentence with its own subject. At least one of `doing`, `does` and `own` is set."""
 
@@ -25,7 +25,7 @@ class Saying:
     own: str = ""
 
 
-def wearing(voice: Voice, worn: Sequence[Worn]) -> Saying:
+def wearing(voice: Voice, worn: Sequence[Worn]) -> Statement:
     """That some clothes are worn."""
     dice = voice.dice
     clothes = _listed(voice, worn)
@@ -44,7 +44,7 @@ def wearing(voice: Voice, worn: Sequence[Worn]) -> Saying:
         )
     elif len(worn) == 1 and worn[0].slot == "footwear":
         does = f"has {clothes} on {voice.his} [feet]"
-    return Saying("wear", doing, does, "", own)
+    return Statement("wear", doing, does, "", own)
 
 
 def _plural(noun: str) -> bool:
@@ -71,12 +71,12 @@ def _listed(voice: Voice, worn: Sequence[Worn]) -> str:
     return ", ".join(head) + dice.weighted({", and ": 55, " and ": 45}) + last
 
 
-def about_hair(voice: Voice) -> Saying:
+def about_hair(voice: Voice) -> Statement:
     """Length, color and style of the hair."""
     person, phrase = voice.person, hair(voice)
     own = ""
     if person.hair_length == "bald":
-        return Saying("hair", "", f"has {phrase}", phrase, f"{voice.he} is bald")
+        return Statement("hair", "", f"has {phrase}", phrase, f"{voice.he} is bald")
     color = voice.hair_color()
     if person.hair_style == "plain":
         own = f"{voice.his} [hair] is {person.hair_length} and {color}"
@@ -95,28 +95,28 @@ def about_hair(voice: Voice) -> Saying:
                 f"{voice.his} [hair] is pulled up/RP in a [bun]",
             ]
         )
-    return Saying("hair", "", f"has {phrase}", phrase, own)
+    return Statement("hair", "", f"has {phrase}", phrase, own)
 
 
-def about_face(voice: Voice) -> list[Saying]:
+def about_face(voice: Voice) -> list[Statement]:
     """Glasses and headphones, where they can be seen."""
-    person, dice, sayings = voice.person, voice.dice, []
+    person, dice, statements = voice.person, voice.dice, []
     if person.glasses != "none" and voice.sees("glasses"):
         noun = dice.weighted({"glasses": 90, "eyeglasses": 10})
         if person.glasses == "sunglasses":
             noun = dice.weighted({"sunglasses": 80, "dark sunglasses": 14, "dark glasses": 6})
         phrase = f"a pair of [{noun}]" if dice.chance(0.08) else f"[{noun}]"
-        sayings.append(Saying("glasses", f"wearing {phrase}", f"wears {phrase}", phrase))
+        statements.append(Statement("glasses", f"wearing {phrase}", f"wears {phrase}", phrase))
     if person.headphones and voice.sees("headphones"):
         phrase = "[headphones]"
         if voice.often(0.3):
             phrase += dice.pick([f" on {voice.his} [head]", f" over {voice.his} [ears]"])
         does = f"has {phrase}" if " " in phrase else f"has {phrase} on/RP"
-        sayings.append(Saying("headphones", f"wearing {phrase}", does, phrase))
-    return sayings
+        statements.append(Statement("headphones", f"wearing {phrase}", does, phrase))
+    return statements
 
 
-def about_carried(voice: Voice, thing: Carried, placement: str) -> Saying:
+def about_carried(voice: Voice, thing: Carried, placement: str) -> Statement:
     """A thing carried and where."""
     dice, his = voice.dice, voice.his
     side, _, part = placement.partition(" ")
@@ -173,7 +173,7 @@ def about_carried(voice: Voice, thing: Carried, placement: str) -> Saying:
         if where:
             does = dice.pick([does, f"has {phrase}{where}"])
     own = f"there is {phrase} on {his} [back]" if part == "back" and dice.chance(0.3) else ""
-    return Saying("carry", doing, does, phrase, own)
+    return Statement("carry", doing, does, phrase, own)
 
 
 def _backpack(voice: Voice, phrase: str) -> tuple[str, str]:
@@ -192,7 +192,7 @@ def _backpack(voice: Voice, phrase: str) -> tuple[str, str]:
     return doing, does
 
 
-def _about_phone(voice: Voice, noun: str, sided: str) -> Saying:
+def _about_phone(voice: Voice, noun: str, sided: str) -> Statement:
     dice, his, gesture = voice.dice, voice.his, voice.shot.gesture
     if gesture == "looking at phone":
         doing = dice.weighted(
@@ -203,7 +203,9 @@ def _about_phone(voice: Voice, noun: str, sided: str) -> Saying:
                 f"checking {his} [{noun}]": 8,
             }
         )
-        return Saying("phone", doing, doing.replace("looking", "looks").replace("checking", "uses"))
+        return Statement(
+            "phone", doing, doing.replace("looking", "looks").replace("checking", "uses")
+        )
     if gesture == "phone at ear":
         doing = dice.weighted(
             {
@@ -212,13 +214,15 @@ def _about_phone(voice: Voice, noun: str, sided: str) -> Saying:
                 f"holding a [{noun}] to {his} [ear]": 20,
             }
         )
-        return Saying("phone", doing, doing.replace("talking", "talks").replace("holding", "holds"))
+        return Statement(
+            "phone", doing, doing.replace("talking", "talks").replace("holding", "holds")
+        )
     where = f" in {his} [{sided}hand]"
     phrase = f"a [{noun}]{where}"
-    return Saying("phone", f"holding {phrase}", f"has {phrase}", phrase)
+    return Statement("phone", f"holding {phrase}", f"has {phrase}", phrase)
 
 
-def about_action(voice: Voice) -> Saying:
+def about_action(voice: Voice) -> Statement:
     """What the person does and where: nothing that tells one person from another."""
     dice, shot = voice.dice, voice.shot
     place = dice.weighted(
@@ -244,7 +248,7 @@ def about_action(voice: Voice) -> Saying:
         if place.split()[0] in ("down", "along", "across", "over", "past", "through"):
             place = " on the [sidewalk]"
         doing = dice.weighted({f"standing{place}": 76, "standing still": 14, f"waiting{place}": 10})
-        return Saying("action", doing, doing.replace("ing", "s", 1))
+        return Statement("action", doing, doing.replace("ing", "s", 1))
     if shot.view == "back" and dice.chance(0.35):
         doing = dice.pick(["walking away", "walking away from the [camera]"])
     elif shot.view == "front" and dice.chance(0.2):
@@ -259,22 +263,22 @@ def about_action(voice: Voice) -> Saying:
     elif not shot.carried and dice.chance(0.08):
         doing += f" with {voice.his} [arms] at {voice.his} [sides]"
     does = doing.replace("walking", "walks", 1) if doing.startswith("walking") else ""
-    return Saying("action", doing, does)
+    return Statement("action", doing, does)
 
 
-def about_view(voice: Voice, action: Saying) -> Saying:
+def about_view(voice: Voice, action: Statement) -> Statement:
     """How the person is turned: of no use for telling people apart either.
 
     Does not repeat what `action` says of the direction.
     """
     dice, shot = voice.dice, voice.shot
     if any(word in action.doing for word in ("away", "camera", "right", "left")):
-        return Saying("view", dice.pick(["looking straight ahead", "looking ahead"]))
+        return Statement("view", dice.pick(["looking straight ahead", "looking ahead"]))
     if shot.view == "back":
         doing = dice.pick(["facing away from the [camera]", "facing away"])
         back = f"{voice.his} [back]"
         own = dice.pick([f"{back} is to the [camera]", f"{voice.he} has {back} to the [camera]"])
-        return Saying("view", doing, "", f"{back} to the [camera]", own)
+        return Statement("view", doing, "", f"{back} to the [camera]", own)
     if shot.view == "front":
         doing = dice.weighted(
             {
@@ -288,10 +292,10 @@ def about_view(voice: Voice, action: Saying) -> Saying:
     else:
         side = f"facing to the [{shot.view}/NN]"
         doing = dice.pick([side, "facing sideways", "looking straight ahead"])
-    return Saying("view", doing)
+    return Statement("view", doing)
 
 
-def about_body(voice: Voice) -> Saying:
+def about_body(voice: Voice) -> Statement:
     """Height and build."""
     person = voice.person
     tall = 1.80 if person.sex == "male" else 1.68
@@ -301,21 +305,21 @@ def about_body(voice: Voice) -> Saying:
     else:
         build = "slim" if person.girth < 0.92 else voice.dice.pick(["medium", "average"])
     has = f"has a [{build} build]"
-    return Saying("body", "", f"is {height} and {has}" if height else has, f"a [{build} build]")
+    return Statement("body", "", f"is {height} and {has}" if height else has, f"a [{build} build]")
 
 
-def about_sleeves(voice: Voice) -> Saying:
+def about_sleeves(voice: Voice) -> Statement:
     """The length of the sleeves, in a sentence of its own."""
     upper = voice.person.upper
     noun = {"polo shirt": "polo shirt", "dress": "dress"}.get(upper.kind, "shirt")
     if upper.length == "none":
-        return Saying("sleeves", own=f"{voice.his} [{noun}] is sleeveless")
+        return Statement("sleeves", own=f"{voice.his} [{noun}] is sleeveless")
     sleeves = f"{voice.his} [{noun}] has [{upper.length} sleeves]"
-    return Saying("sleeves", own=sleeves)
+    return Statement("sleeves", own=sleeves)
 
 
-def about_empty_hands(voice: Voice) -> Saying:
+def about_empty_hands(voice: Voice) -> Statement:
     """That nothing is carried."""
     dice, his = voice.dice, voice.his
     own = dice.pick([f"{voice.he} is not carrying a [bag]", f"there is [nothing] in {his} [hands]"])
-    return Saying("carry", "", f"has [nothing] in {his} [hands]", "", own)
+    return Statement("carry", "", f"has [nothing] in {his} [hands]", "", own)

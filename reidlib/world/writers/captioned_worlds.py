@@ -11,9 +11,9 @@ from typing import Any
 
 import cv2
 
-from reidlib.data.batches.masks import FOLDER as MASKS
-from reidlib.data.batches.masks import mask_name
 from reidlib.data.formats.checks import Counts
+from reidlib.data.formats.mask_files import FOLDER as MASKS
+from reidlib.data.formats.mask_files import mask_name
 from reidlib.errors import DataError, UsageError
 from reidlib.world.dice import Dice
 from reidlib.world.drawing.render import render
@@ -61,7 +61,6 @@ class PlannedImage:
     camid: int | None
     path: str
     captions: int
-    gray: bool = False
 
 
 def split_sizes(
@@ -78,7 +77,7 @@ def split_sizes(
     if scale is not None:
         if not 0.0 < scale <= 1.0:
             raise UsageError(f"scale must be in (0, 1], found {scale}")
-        ids = tuple(max(2, round(scale * counts.ids)) for counts in release.values())
+        ids = at_scale(scale, [counts.ids for counts in release.values()])
     most = tuple(counts.ids for counts in release.values())
     if len(ids) != len(most) or any(not 1 <= n <= m for n, m in zip(ids, most, strict=True)):
         raise UsageError(
@@ -89,6 +88,11 @@ def split_sizes(
         split: (number, max(2, round(number * counts.images / counts.ids)))
         for (split, counts), number in zip(release.items(), ids, strict=True)
     }
+
+
+def at_scale(scale: float, full: Sequence[int]) -> tuple[int, ...]:
+    """The numbers `full` of a release in proportion, at least two each."""
+    return tuple(max(2, round(scale * number)) for number in full)
 
 
 def count(images: Sequence[PlannedImage]) -> dict[str, dict[str, int]]:
@@ -120,6 +124,16 @@ def choose(dice: Dice, total: int, number: int) -> list[int]:
     return sorted(range(total), key=keys.__getitem__)[:number]
 
 
+def choose_new(dice: Dice, items: Sequence[int], number: int, unseen: set[int]) -> list[int]:
+    """`number` of `items` in random order, but first those that are `unseen`, which then no longer
+    are: so the first few people of a small dataset are seen by all of its cameras."""
+    keys = [dice.random() for _ in items]
+    order = sorted(range(len(items)), key=lambda i: (items[i] not in unseen, keys[i]))
+    chosen = [items[i] for i in order[:number]]
+    unseen.difference_update(chosen)
+    return chosen
+
+
 def make_folders(folder: Path, names: Iterable[str]) -> None:
     """Make folders for images and masks; `names` are relative to `folder`/imgs."""
     for name in names:
@@ -133,7 +147,7 @@ def draw(
     """Draw and save some of the planned images, one by one.
 
     The picture goes below `folder`/imgs, its part mask below `folder`/masks
-    (`reidlib.data.batches.masks` says what that is); the folders in them are there.
+    (`reidlib.data.formats.mask_files` says what that is); the folders in them are there.
     Yields each with a function that describes it: called with one of
     `reidlib.world.language.captions`, and what that takes besides person, shot
     and visibility, it returns the text. `size` is (height, width), None for sizes typical of the
@@ -145,7 +159,7 @@ def draw(
         identity = make_identity(seed, image.person)
         shot = make_shot(seed, image.person, image.number, image.family, image.camid)
         rendering = render(shot, size)
-        _save(folder / "imgs" / image.path, rendering.image, image.gray)
+        _save(folder / "imgs" / image.path, rendering.image)
         _save_mask(folder / MASKS / mask_name(image.path), rendering.mask)
         seen = (identity, shot, rendering.visible)
 
@@ -155,13 +169,12 @@ def draw(
         yield image, describe
 
 
-def _save(path: Path, image: Any, gray: bool) -> None:
-    code = cv2.COLOR_RGB2GRAY if gray else cv2.COLOR_RGB2BGR
+def _save(path: Path, image: Any) -> None:
     if path.suffix == ".png":
         options = [cv2.IMWRITE_PNG_COMPRESSION, _PNG_COMPRESSION]
     else:
         options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-    _encode(path, cv2.cvtColor(image, code), options)
+    _encode(path, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
 
 
 def _save_mask(path: Path, mask: Any) -> None:

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from reidlib.data.formats.cuhk01 import FOLDER, IMAGES, NAME, SOURCE
+from reidlib.data.formats.cuhk01 import IMAGES, NAME, SOURCE
 from reidlib.world.writers import image_worlds
 from reidlib.world.writers.image_worlds import Description, Picture, write_part
 
-__all__ = ["FOLDER", "NAME", "VERSION", "bytes_needed", "count", "finish", "plan", "write_part"]
+__all__ = ["NAME", "VERSION", "bytes_needed", "count", "finish", "plan", "write_part"]
 
-VERSION = 1  # bump when the plan or the file formats change
+VERSION = 2  # bump when the plan or the file formats change
 
 FULL = (971,)
 _NATIVE_PIXELS = 160 * 60

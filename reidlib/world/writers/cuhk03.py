@@ -16,25 +16,25 @@ from typing import Any
 import cv2
 import numpy as np
 
-from reidlib.data.formats.checks import read_synthetic
-from reidlib.data.formats.cuhk03 import ALL, CELLS, CONFIG, FOLDER, MAT, NAME, SOURCE, TEST_SETS
+from reidlib.data.formats.checks import SYNTHETIC, read_synthetic
+from reidlib.data.formats.cuhk03 import ALL, CELLS, CONFIG, MAT, NAME, SOURCE, TEST_SETS
 from reidlib.data.formats.exported import save_png
 from reidlib.world.dice import Dice
-from reidlib.world.writers import image_worlds
+from reidlib.world.writers import cuhk_pedes, image_worlds
 from reidlib.world.writers.captioned_worlds import choose
 from reidlib.world.writers.image_worlds import Description, Picture
 
-__all__ = ["FOLDER", "NAME", "VERSION", "bytes_needed", "count", "finish", "plan", "write_part"]
+__all__ = ["NAME", "VERSION", "bytes_needed", "count", "finish", "plan", "write_part"]
 
-VERSION = 1  # bump when the plan or the file formats change
+VERSION = 2  # bump when the plan or the file formats change
 
 FULL = (767, 700)  # training and test identities of the new protocol
 KINDS = ("detected", "labeled")
-_PAIRS = (843, 440, 77, 58, 49)  # persons
+_PAIRS = cuhk_pedes.CUHK03_PAIRS
 _IMAGES = (8_177, 4_337, 650, 510, 423)  # detected
 _CLASSIC_TEST = 100
 _TEST_IMAGES = {"detected": 1_400 + 5_332, "labeled": 1_400 + 5_328}  # of 700 persons
-_HALF_SEEN = (2, 67)  # pair and person, from 0: no labeled image in view 1, one detected
+_HALF_SEEN = cuhk_pedes.CUHK03_HALF_SEEN
 _NATIVE_PIXELS = 27_000
 _TEMPORARY = ".cells"
 
@@ -64,16 +64,16 @@ class Person:
 
 
 def people(seed: int, scale: float | None, ids: tuple[int, int] | None) -> list[Person]:
-    """All persons, pair by pair. A pure function."""
+    """All persons, pair by pair; with five or more of them all five pairs. A pure function."""
     total = sum(_ids(scale, ids))
+    # A person's place among those that are taken is its number in CUHK-PEDES.
+    ranks = {place: rank for rank, place in enumerate(cuhk_pedes.cuhk03_places()[:total])}
     dice = Dice(NAME, "plan", seed, total)
     known = image_worlds.described_people(seed, "cuhk03", scale)
     persons: list[Person] = []
     for pair, (full, images) in enumerate(zip(_PAIRS, _IMAGES, strict=True)):
-        size = min(full, total - len(persons))
-        if size <= 0:
-            break
-        descriptions = [_descriptions(seed, len(persons) + i, pair, i, known) for i in range(size)]
+        size = sum(place[0] == pair for place in ranks)
+        descriptions = [_descriptions(seed, ranks[pair, i], pair, i, known) for i in range(size)]
         # Empty cells stand at the end of a view, behind the cells that CUHK-PEDES describes.
         free, least = [], []
         for i, (_, of_cell) in enumerate(descriptions):
@@ -82,7 +82,8 @@ def people(seed: int, scale: float | None, ids: tuple[int, int] | None) -> list[
                 half_seen = (pair, i) == _HALF_SEEN and first == 0
                 free.append(4 if half_seen else 4 - last)
                 least.append(4 if half_seen else 0)
-        empty = max(sum(least), CELLS * size - round(images * size / full))
+        empty = CELLS * size - round(images * size / full)
+        empty = max(sum(least), min(sum(free), empty))  # no described image is left out
         empties = _deal_empty(dice, least, free, empty)
         for i, (world, of_cell) in enumerate(descriptions):
             views = 5 - empties[2 * i], 5 - empties[2 * i + 1]
@@ -99,13 +100,13 @@ def _ids(scale: float | None, ids: tuple[int, int] | None) -> tuple[int, ...]:
 
 
 def _deal_empty(dice: Dice, least: list[int], free: list[int], total: int) -> list[int]:
-    """Empty cells per view, `total` in all: at most `free` each as far as that goes, else 4."""
+    """Empty cells per view, `total` in all, from `least` to `free` each."""
     empties = list(least)
-    for most in (free, [4] * len(free)):
-        open_ones = [i for i, (now, top) in enumerate(zip(empties, most, strict=True)) if now < top]
-        places = [i for i in open_ones for _ in range(most[i] - empties[i])]
-        for at in choose(dice, len(places), max(0, total - sum(empties))):
-            empties[places[at]] += 1
+    places = [
+        i for i, (now, top) in enumerate(zip(least, free, strict=True)) for _ in range(now, top)
+    ]
+    for at in choose(dice, len(places), total - sum(empties)):
+        empties[places[at]] += 1
     return empties
 
 
@@ -286,7 +287,7 @@ def finish(folder: Path, entries: Sequence[dict[str, Any]]) -> None:
     for kind in KINDS:
         _write_config(folder, kind, persons, tests[kind])
         asked["counts"][f"cuhk03-np-{kind}"] = np_counts(persons, tests[kind], kind)
-    (folder / "SYNTHETIC.json").write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
+    (folder / SYNTHETIC).write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
     image_worlds.write_excerpt(folder, entries)
     shutil.rmtree(folder / _TEMPORARY)
 

@@ -1,26 +1,34 @@
 """CUHK-PEDES written from the procedural world: `plan` says what is there, `write_part` draws it.
 
 At scale 1.0 the number of images, identities and captions of every split is that of the published
-release, and so (within one) is the number of identities per source: CUHK03 1,467, Market-1501
-1,501, CUHK01 971, VIPeR 632, and CUHK-SYSU the remaining 8,432.
+release, and so is the number of identities per source: CUHK03 1,467, Market-1501 1,501, CUHK01 971,
+VIPeR 632, and CUHK-SYSU the remaining 8,432. At any scale a source shows nobody who is not in the
+image dataset of that scale, and every split of six identities or more has all five sources.
 """
 
 import math
 from bisect import bisect
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from reidlib.data.formats.cuhk_pedes import ANNOTATION, EXPECTED, FOLDER, FOLDERS, NAME, SPLITS
+from reidlib.data.formats.cuhk_pedes import ANNOTATION, EXPECTED, FOLDERS, NAME, SPLITS
 from reidlib.data.language.words import tokenize
 from reidlib.world.dice import Dice
 from reidlib.world.language.captions import cuhk_caption
 from reidlib.world.writers import captioned_worlds
-from reidlib.world.writers.captioned_worlds import PlannedImage, bytes_needed, choose, count
+from reidlib.world.writers.captioned_worlds import (
+    PlannedImage,
+    at_scale,
+    bytes_needed,
+    choose,
+    choose_new,
+    count,
+)
 
 __all__ = [
-    "FOLDER",
     "NAME",
     "SPLITS",
     "VERSION",
@@ -32,21 +40,25 @@ __all__ = [
     "write_part",
 ]
 
-VERSION = 2  # bump when the plan or the file formats change
+VERSION = 3  # bump when the plan or the file formats change
 
-# Identities per source, and the images each identity has there. CUHK-SYSU is last: it has no fixed
-# number and takes what the others leave of a split's images.
-_IDS = {"cuhk03": 1_467, "market": 1_501, "cuhk01": 971, "viper": 632, "sysu": 8_432}
+# Identities of the sources' halves, per source. CUHK-SYSU is last: it takes what the others leave
+# of a split's identities, and of its images, of which it has no fixed number per identity.
+_HALVES = {"cuhk03": (767, 700), "market": (751, 750), "cuhk01": (971,), "viper": (632,)}
+_IDS = {source: sum(halves) for source, halves in _HALVES.items()} | {"sysu": 8_432}
 _IMAGES = {"cuhk03": 4, "market": 4, "cuhk01": 4, "viper": 2}
 _CAMERAS = {"cuhk03": 2, "market": 6, "cuhk01": 2, "viper": 2}
-_CUHK03_PAIRS = (843, 440, 77, 58, 49)  # persons per camera pair
+CUHK03_PAIRS = (843, 440, 77, 58, 49)  # persons per camera pair
+CUHK03_HALF_SEEN = (2, 67)  # pair and number, from 0: has one image in view 1, and no labeled one
+_ENOUGH = 6  # identities of a split that has all sources: fewer would have too many images
+_VIPER_LAST = 873  # VIPeR's numbers begin with 0 and have gaps
+_VIPER_ANGLES = (0, 45, 90, 135, 180)
 _SYSU_TRAIN = 5_532 / 8_432  # identities in train_query; the others are in test_query
 
 # Captions beyond two: 18 in train, 2 in val, 8 in test, on nine images; one image has ten.
 _EXTRA_CAPTIONS = {"train": (4, 4, 2, 2, 2, 2, 2), "val": (2,), "test": (8,)}
 # Identities with a single image, counted from 0 within their split: pids 1369, 4116, 6116, 11505.
 _SINGLE = {"train": (1368, 4115, 6115), "val": (501,), "test": ()}
-_GRAY = 0.002  # share of images without color
 
 
 def sizes(scale: float | None, ids: Sequence[int] | None) -> dict[str, tuple[int, int]]:
@@ -65,18 +77,21 @@ def plan(
     images: list[PlannedImage] = []
     persons = dict.fromkeys(_IDS, 0)
     pid = 0
-    for split, (id_count, image_count) in sizes(scale, ids).items():
+    numbers = sizes(scale, ids)
+    sources = _ids_per_source([ids for ids, _ in numbers.values()], scale)
+    for (split, (id_count, image_count)), ids_of in zip(numbers.items(), sources, strict=True):
         dice = Dice(NAME, "plan", seed, split, id_count)
         share = id_count / EXPECTED[split].ids
         single = _scaled_singles(split, id_count, share)
-        families = _families(dice, id_count, single)
+        families = _families(dice, ids_of, single)
         counts = _images_per_id(dice, families, single, image_count)
         extra = _extra_captions(dice, split, image_count, share)
-        gray = set(choose(dice, image_count, max(1, round(_GRAY * image_count))))
+        unseen = set(range(_CAMERAS["market"]))
         row = 0
         for family, images_of_id in zip(families, counts, strict=True):
             pid += 1
-            views = _views(Dice(NAME, "files", seed, pid), family, persons[family], images_of_id)
+            own = Dice(NAME, "files", seed, pid)
+            views = _views(own, family, persons[family], images_of_id, unseen)
             persons[family] += 1
             for number, (camid, path) in enumerate(views):
                 images.append(
@@ -89,7 +104,6 @@ def plan(
                         camid=camid,
                         path=path,
                         captions=2 + extra.get(row, 0),
-                        gray=row in gray,
                     )
                 )
                 row += 1
@@ -105,16 +119,42 @@ def _scaled_singles(split: str, ids: int, share: float) -> set[int]:
     return {int(position * min(1.0, share)) for position in positions[:kept]}
 
 
-def _families(dice: Dice, ids: int, single: set[int]) -> list[str]:
-    """Source of every identity of a split: shares by largest remainder, in random order."""
-    total = sum(_IDS.values())
-    exact = {family: ids * number / total for family, number in _IDS.items()}
-    counts = {family: int(share) for family, share in exact.items()}
-    by_remainder = sorted(exact, key=lambda family: counts[family] - exact[family])
-    for family in by_remainder[: ids - sum(counts.values())]:
-        counts[family] += 1
-    ordered = [family for family, number in counts.items() for _ in range(number)]
-    families = [ordered[i] for i in choose(dice, ids, ids)]
+def _ids_per_source(ids: Sequence[int], scale: float | None) -> list[dict[str, int]]:
+    """Identities of every source in every split, which has `ids` in all."""
+    total, large = sum(ids), [number >= _ENOUGH for number in ids]
+    left = _shares(total, _IDS, sum(large), dict.fromkeys(_IDS, total))
+    if scale is not None:
+        for source, halves in _HALVES.items():
+            left[source] = min(left[source], sum(at_scale(scale, halves)))
+        left["sysu"] += total - sum(left.values())
+    splits = []
+    for place, number in enumerate(ids):
+        most = {source: count - sum(large[place + 1 :]) for source, count in left.items()}
+        weights = left if large[place] else _IDS  # a small split has too few images for its share
+        splits.append(_shares(number, weights, int(large[place]), {**most, "sysu": number}))
+        left = {source: max(0, count - splits[-1][source]) for source, count in left.items()}
+    return splits
+
+
+def _shares(
+    number: int, weights: Mapping[str, int], least: int, most: Mapping[str, int]
+) -> dict[str, int]:
+    """`number` in proportion to `weights` by largest remainder, from `least` to `most` of each."""
+    total = sum(weights.values())
+    exact = {source: number * weight / total for source, weight in weights.items()}
+    counts = {s: max(0, min(max(least, int(exact[s])), most[s])) for s in weights}
+    while (excess := sum(counts.values()) - number) != 0:
+        step = -1 if excess > 0 else 1
+        able = [s for s in counts if (counts[s] > least if excess > 0 else counts[s] < most[s])]
+        source = max(able, key=lambda s: step * (exact[s] - counts[s]))
+        counts[source] += step
+    return counts
+
+
+def _families(dice: Dice, ids_of: Mapping[str, int], single: set[int]) -> list[str]:
+    """Source of every identity of a split, in random order."""
+    ordered = [family for family, number in ids_of.items() for _ in range(number)]
+    families = [ordered[i] for i in choose(dice, len(ordered), len(ordered))]
     # Only CUHK-SYSU has identities with a single image: exchange where another source stands.
     spare = [i for i, family in enumerate(families) if family == "sysu" and i not in single]
     for position in sorted(single):
@@ -145,31 +185,54 @@ def _extra_captions(dice: Dice, split: str, images: int, share: float) -> dict[i
     return {row: max(1, round(share * extra)) for row, extra in zip(rows, kept, strict=False)}
 
 
-def _views(dice: Dice, family: str, person: int, number: int) -> list[tuple[int | None, str]]:
+@lru_cache(maxsize=1)
+def cuhk03_places() -> tuple[tuple[int, int], ...]:
+    """Camera pair and number in it (both from 0) of CUHK03's persons, in the order in which they
+    are taken: any number of them is shared out among the pairs, the first five are of five."""
+    places = [(pair, i) for pair, size in enumerate(CUHK03_PAIRS) for i in range(size)]
+    return tuple(sorted(places, key=lambda place: (place[1] / CUHK03_PAIRS[place[0]], place[0])))
+
+
+@lru_cache(maxsize=1)
+def viper_numbers() -> tuple[int, ...]:
+    """The numbers that VIPeR's persons go by: rising, with gaps."""
+    inner = choose(Dice("viper", "numbers"), _VIPER_LAST - 1, _IDS["viper"] - 2)
+    return (0, *sorted(1 + number for number in inner), _VIPER_LAST)
+
+
+def viper_names(dice: Dice, person: int) -> list[str]:
+    """The names of the two images of VIPeR's `person` (counted from 0), without a file type."""
+    angles = [dice.pick(_VIPER_ANGLES) for _ in "ab"]
+    return [f"cam_{'ab'[i]}/{viper_numbers()[person]:03d}_{angles[i]}" for i in range(2)]
+
+
+def _views(
+    dice: Dice, family: str, person: int, number: int, unseen: set[int]
+) -> list[tuple[int | None, str]]:
     """Camera and file name of every image of the source's `person` (counted from 0).
 
-    Names follow the source's own scheme, so that they are unique and look familiar.
+    Names follow the source's own scheme, so that they are unique and look familiar. `unseen` are
+    the cameras of Market-1501 that have seen nobody of the split yet.
     """
     if family == "cuhk01":  # two images per view
         return [(1 + i // 2, f"CUHK01/{person + 1:04d}{i + 1:03d}.png") for i in range(number)]
     if family == "viper":
-        angles = [dice.pick((0, 45, 90, 135, 180)) for _ in range(2)]
-        return [(1 + i, f"cam_{'ab'[i]}/{person:03d}_{angles[i]:02d}.png") for i in range(number)]
+        return [(1 + i, f"{name}.png") for i, name in enumerate(viper_names(dice, person)[:number])]
     if family == "cuhk03":  # cells 1-5 of a person are the first view, 6-10 the second
-        pair, offset = 0, person
-        while pair < len(_CUHK03_PAIRS) - 1 and offset >= _CUHK03_PAIRS[pair]:
-            offset -= _CUHK03_PAIRS[pair]
-            pair += 1
-        cells = sorted(choose(dice, 5, 2)) + [5 + i for i in sorted(choose(dice, 5, 2))]
+        pair, place = cuhk03_places()[person]
+        first, second = (sorted(choose(dice, 5, 2)) for _ in range(2))
+        if (pair, place) == CUHK03_HALF_SEEN:
+            first, second = [0], sorted(choose(dice, 5, 3))
+        cells = first + [5 + i for i in second]
         return [
             (
                 1 + cell // 5,
-                f"CUHK03/{pair + 1}_{offset + 1:03d}_{cell // 5 + 1}_{cell + 1:02d}.png",
+                f"CUHK03/{pair + 1}_{place + 1:03d}_{cell // 5 + 1}_{cell + 1:02d}.png",
             )
             for cell in cells[:number]
         ]
     if family == "market":
-        cameras = sorted(choose(dice, _CAMERAS[family], number))
+        cameras = sorted(choose_new(dice, range(_CAMERAS[family]), number, unseen))
         sequence, frame = dice.integer(1, 7), dice.integer(1_000, 90_000)
         return [
             (1 + c, f"Market/{person + 1:04d}_c{c + 1}s{sequence}_{frame + 25 * i:06d}_01.jpg")

@@ -22,7 +22,6 @@ import numpy as np
 from reidlib.data.formats.checks import read_synthetic
 from reidlib.data.formats.cuhk_sysu import (
     EXPECTED_SCENES,
-    FOLDER,
     GLA_CROPS,
     IMAGES_MAT,
     NAME,
@@ -43,7 +42,7 @@ from reidlib.world.writers import image_worlds
 from reidlib.world.writers.captioned_worlds import choose
 from reidlib.world.writers.image_worlds import Description, Picture, deal
 
-__all__ = ["FOLDER", "NAME", "VERSION", "bytes_needed", "count", "finish", "plan", "write_part"]
+__all__ = ["NAME", "VERSION", "bytes_needed", "count", "finish", "plan", "write_part"]
 
 VERSION = 1  # bump when the plan or the file formats change
 

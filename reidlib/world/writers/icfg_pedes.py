@@ -12,7 +12,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from reidlib.data.formats.icfg_pedes import ANNOTATIONS, EXPECTED, FOLDER, NAME
+from reidlib.data.formats.icfg_pedes import ANNOTATIONS, EXPECTED, NAME
 from reidlib.data.language.words import tokenize
 from reidlib.world.dice import Dice
 from reidlib.world.language.captions import icfg_caption
@@ -22,13 +22,13 @@ from reidlib.world.writers.captioned_worlds import (
     MSMT17_FIRST,
     PlannedImage,
     bytes_needed,
-    choose,
+    choose_new,
     count,
 )
 
-__all__ = ["FOLDER", "NAME", "VERSION", "bytes_needed", "count", "finish", "plan", "write_part"]
+__all__ = ["NAME", "VERSION", "bytes_needed", "count", "finish", "plan", "write_part"]
 
-VERSION = 2  # bump when the plan or the file formats change
+VERSION = 3  # bump when the plan or the file formats change
 
 _FEWEST = 2  # images of an identity: one to find the other by
 _MSMT17_TRAIN = 1_041 / 4_101  # identities in MSMT17's folder train
@@ -53,10 +53,11 @@ def plan(
     pid = 0
     for split, (id_count, image_count) in sizes(scale, ids).items():
         dice = Dice(NAME, "plan", seed, split, id_count)
+        unseen = set(range(MSMT17_CAMERAS))
         for number_of_images in _images_per_id(dice, id_count, image_count):
             own = Dice(NAME, "files", seed, pid)
             folder = "train" if own.chance(_MSMT17_TRAIN) else "test"
-            views = _views(own, f"{folder}/{persons[folder]:04d}", number_of_images)
+            views = _views(own, f"{folder}/{persons[folder]:04d}", number_of_images, unseen)
             persons[folder] += 1
             images += [
                 PlannedImage(
@@ -84,9 +85,10 @@ def _images_per_id(dice: Dice, ids: int, images: int) -> list[int]:
     return counts
 
 
-def _views(dice: Dice, folder: str, number: int) -> list[tuple[int, str]]:
-    """Camera and file name of every image of a person, camera by camera."""
-    cameras = choose(dice, MSMT17_CAMERAS, min(number, dice.integer(2, 7)))
+def _views(dice: Dice, folder: str, number: int, unseen: set[int]) -> list[tuple[int, str]]:
+    """Camera and file name of every image of a person, camera by camera; first of the cameras that
+    are `unseen` in the split."""
+    cameras = choose_new(dice, range(MSMT17_CAMERAS), min(number, dice.integer(2, 7)), unseen)
     cameras += [dice.pick(cameras) for _ in range(number - len(cameras))]
     day, period = f"{dice.integer(1, 13):02d}{dice.integer(1, 29):02d}", dice.pick(_PERIODS)
     frame = dice.integer(0, 60)

@@ -12,8 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from reidlib.data.batches.borrowed_captions import EXCERPT
-from reidlib.data.formats.cuhk_pedes import SPLITS
+from reidlib.data.formats.cuhk_pedes import EXCERPT, SPLITS
 from reidlib.data.language.words import tokenize
 from reidlib.errors import DataError, UsageError
 from reidlib.world.dice import Dice
@@ -24,7 +23,7 @@ from reidlib.world.drawing.shot import Shot, make_shot, native_size
 from reidlib.world.language.captions import cuhk_caption
 from reidlib.world.people.identity import make_identity
 from reidlib.world.writers import cuhk_pedes
-from reidlib.world.writers.captioned_worlds import PlannedImage, write_annotation
+from reidlib.world.writers.captioned_worlds import PlannedImage, at_scale, write_annotation
 
 # People of the world who are in no CUHK-PEDES written beside: far above its 13,003.
 OWN_PEOPLE = {
@@ -100,7 +99,7 @@ def scaled_ids(
     if scale is not None:
         if not 0.0 < scale <= 1.0:
             raise UsageError(f"scale must be in (0, 1], found {scale}")
-        return tuple(max(2, round(scale * number)) for number in full)
+        return at_scale(scale, full)
     if len(ids) != len(full) or any(not 2 <= n <= most for n, most in zip(ids, full, strict=True)):
         raise UsageError(
             f"expected the number of {what}, from 2 to {', '.join(map(str, full))}; found {ids}"

@@ -13,7 +13,6 @@ from reidlib.data.formats.market1501 import (
     DISTRACTOR,
     DISTRACTOR_ROW,
     EXPECTED,
-    FOLDER,
     FOLDERS,
     JUNK,
     JUNK_ROW,
@@ -22,12 +21,12 @@ from reidlib.data.formats.market1501 import (
 )
 from reidlib.world.dice import Dice
 from reidlib.world.writers import image_worlds
-from reidlib.world.writers.captioned_worlds import PlannedImage, choose
+from reidlib.world.writers.captioned_worlds import PlannedImage, choose, choose_new
 from reidlib.world.writers.image_worlds import Description, Picture, deal, write_part
 
-__all__ = ["FOLDER", "NAME", "VERSION", "bytes_needed", "count", "finish", "plan", "write_part"]
+__all__ = ["NAME", "VERSION", "bytes_needed", "count", "finish", "plan", "write_part"]
 
-VERSION = 1  # bump when the plan or the file formats change
+VERSION = 2  # bump when the plan or the file formats change
 
 FULL = (751, 750)  # identities of train and test
 _CAMERAS = 6
@@ -63,9 +62,11 @@ def plan(
         per_person = deal(dice, [_DESCRIBED] * len(half), views, _CAMERAS)
         extra = deal(dice, [1] * sum(per_person), images[split])
         slot = 0
+        unseen = set(range(1, _CAMERAS + 1))
         for person, cameras in zip(half, per_person, strict=True):
             known = people[person] if person < len(people) else None
-            made = _person(seed, person, split, cameras, extra[slot : slot + cameras], known)
+            of_cameras = extra[slot : slot + cameras]
+            made = _person(seed, person, split, cameras, of_cameras, known, unseen)
             slot += cameras
             for picture in made:
                 rows[picture.split].append(picture)
@@ -92,9 +93,10 @@ def _person(
     cameras: int,
     extra: Sequence[int],
     known: Sequence[PlannedImage] | None,
+    unseen: set[int],
 ) -> list[Picture]:
     """The pictures of a person (counted from 0): `extra[i]` by its i-th camera, at least one each,
-    and for a test person a query by each."""
+    and for a test person a query by each. `unseen` are cameras that saw nobody of this half yet."""
     dice = Dice(NAME, "files", seed, person, known is None)
     sequence, frame = dice.integer(1, 7), dice.integer(100_000, 900_000)
     if known:
@@ -107,14 +109,15 @@ def _person(
         ]  # fmt: skip
     else:
         world = image_worlds.OWN_PEOPLE["market"] + person
-        first = sorted(1 + c for c in choose(dice, _CAMERAS, _DESCRIBED))
+        first = sorted(choose_new(dice, range(1, _CAMERAS + 1), _DESCRIBED, unseen))
         described = []
         for i, camid in enumerate(first):
             name = _name(person, camid, sequence, 1_000 + frame // 10 + 25 * i, 1)
             where = "train" if split == "train" else "test"
             described.append((name, Description(f"{SOURCE}/{name}", world, where)))
     others = [c for c in range(1, _CAMERAS + 1) if c not in first]
-    camids = first + [others[i] for i in choose(dice, len(others), max(0, cameras - len(first)))]
+    unseen.difference_update(first)
+    camids = first + choose_new(dice, others, max(0, cameras - len(first)), unseen)
     made = []
     number = len(first)
     for i, camid in enumerate(camids[:cameras]):

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reidlib.data.formats.rstpreid import ANNOTATION, EXPECTED, FOLDER, IMAGES_PER_ID, NAME
+from reidlib.data.formats.rstpreid import ANNOTATION, EXPECTED, IMAGES_PER_ID, NAME
 from reidlib.world.dice import Dice
 from reidlib.world.language.captions import rstp_caption
 from reidlib.world.writers import captioned_worlds
@@ -18,13 +18,13 @@ from reidlib.world.writers.captioned_worlds import (
     MSMT17_FIRST,
     PlannedImage,
     bytes_needed,
-    choose,
+    choose_new,
     count,
 )
 
-__all__ = ["FOLDER", "NAME", "VERSION", "bytes_needed", "count", "finish", "plan", "write_part"]
+__all__ = ["NAME", "VERSION", "bytes_needed", "count", "finish", "plan", "write_part"]
 
-VERSION = 2  # bump when the plan or the file formats change
+VERSION = 3  # bump when the plan or the file formats change
 
 _IDS = sum(counts.ids for counts in EXPECTED.values())
 _STEP = 1_013  # without a divisor in common with _IDS: every person of MSMT17 has one id here
@@ -46,9 +46,10 @@ def plan(
     images: list[PlannedImage] = []
     pid = 0
     for split, (id_count, _) in sizes(scale, ids).items():
+        unseen = set(range(MSMT17_CAMERAS))
         for _ in range(id_count):
             dice = Dice(NAME, "files", seed, pid)
-            cameras = sorted(choose(dice, MSMT17_CAMERAS, IMAGES_PER_ID))
+            cameras = choose_new(dice, range(MSMT17_CAMERAS), IMAGES_PER_ID, unseen)
             frame = dice.integer(0, 60)
             images += [
                 PlannedImage(
@@ -61,7 +62,7 @@ def plan(
                     path=f"{pid:04d}_c{1 + camera}_{frame + 7 * number:04d}.jpg",
                     captions=2,
                 )
-                for number, camera in enumerate(cameras)
+                for number, camera in enumerate(sorted(cameras))
             ]
             pid += 1
     return images

@@ -13,7 +13,7 @@ from typing import Any
 
 import cv2
 
-from reidlib.data.formats.strangers import ANNOTATION, FOLDER, IMAGES, NAME, SPLITS
+from reidlib.data.formats.strangers import ANNOTATION, IMAGES, NAME, SPLITS
 from reidlib.files import write_atomic
 from reidlib.world.dice import Dice, key_seed
 from reidlib.world.drawing.camera import FAMILIES
@@ -31,7 +31,7 @@ from reidlib.world.people.identity import (
 from reidlib.world.writers import image_worlds
 from reidlib.world.writers.image_worlds import Picture, draw, save
 
-__all__ = ["FOLDER", "NAME", "VERSION", "bytes_needed", "count", "finish", "plan", "write_part"]
+__all__ = ["NAME", "VERSION", "bytes_needed", "count", "finish", "plan", "write_part"]
 
 VERSION = 1  # bump when the plan, the labels or the file formats change
 

@@ -4,18 +4,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from reidlib.data.formats.viper import CAMERAS, FOLDER, NAME
+from reidlib.data.formats.viper import CAMERAS, NAME
 from reidlib.world.dice import Dice
 from reidlib.world.writers import image_worlds
+from reidlib.world.writers.cuhk_pedes import viper_names, viper_numbers
 from reidlib.world.writers.image_worlds import Description, Picture, write_part
 
-__all__ = ["FOLDER", "NAME", "VERSION", "bytes_needed", "count", "finish", "plan", "write_part"]
+__all__ = ["NAME", "VERSION", "bytes_needed", "count", "finish", "plan", "write_part"]
 
-VERSION = 1  # bump when the plan or the file formats change
+VERSION = 2  # bump when the plan or the file formats change
 
 FULL = (632,)
 _NATIVE_PIXELS = 128 * 48
-_ANGLES = (0, 45, 90, 135, 180)
 
 
 def plan(seed: int, scale: float | None = None, ids: tuple[int] | None = None) -> list[Picture]:
@@ -35,15 +35,12 @@ def plan(seed: int, scale: float | None = None, ids: tuple[int] | None = None) -
             ]
         else:
             world = image_worlds.OWN_PEOPLE["viper"] + person
-            dice = Dice(NAME, "files", seed, person)
-            about = [
-                Description(f"{camera}/{person:03d}_{dice.pick(_ANGLES):02d}.png", world, "train")
-                for camera in CAMERAS
-            ]
+            names = viper_names(Dice(NAME, "files", seed, person), person)
+            about = [Description(f"{name}.png", world, "train") for name in names]
         for number, description in enumerate(about):
             path = Path(description.file_path).with_suffix(".bmp").as_posix()
             made.append(
-                Picture("all", person, world, number, "viper", 1 + number, path,
+                Picture("all", viper_numbers()[person], world, number, "viper", 1 + number, path,
                         description=description)
             )  # fmt: skip
     return made

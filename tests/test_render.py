@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reidlib.errors import UsageError
-from reidlib.world.drawing.contact_sheet import contact_sheet
 from reidlib.world.drawing.render import Rendering, render
 from reidlib.world.drawing.shot import FAMILIES, Shot, make_shot, native_size
 from reidlib.world.people.identity import (
@@ -297,12 +296,3 @@ def test_unknown_family_or_camera_is_a_usage_error() -> None:
         make_shot(0, 1, 0, "kitchen")
     with pytest.raises(UsageError, match="cameras 1 to 6, not 7"):
         make_shot(0, 1, 0, "market", camid=7)
-
-
-def test_contact_sheet() -> None:
-    sheet = contact_sheet(0, [1, 2, 3], 2, ("market", "viper"), size=(64, 32), columns=2)
-    assert sheet.shape == (2 * 68 + 4, 2 * (2 * 36 + 4), 3)
-    shot = make_shot(0, 1, 1, "viper")
-    assert np.array_equal(sheet[4:68, 40:72], render(shot, (64, 32)).image)
-    with pytest.raises(ValueError, match="at least one person"):
-        contact_sheet(0, [], 2, "market")

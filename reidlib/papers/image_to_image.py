@@ -1,0 +1,103 @@
+"""How methods that search images by images are tested: what their papers share."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reidlib.data.batches.tuples import DescribedData, ImageSplit
+from reidlib.metrics.first_match import chance_levels
+from reidlib.metrics.measures import Ranking
+from reidlib.metrics.ranking import pool_queries, rank_features, single_shot
+from reidlib.papers.driver import Evaluated
+
+SINGLE_QUERY, MULTI_QUERY = "single query", "multi-query"
+SINGLE_SHOT, ALL_SHOTS = "single shot", "all shots"
+
+REPEATS = 100  # draws of one gallery image per person
+# Datasets of which one gallery image per person is drawn; elsewhere all are searched.
+_ONE_DRAWN = ("cuhk01", "cuhk03-classic-labeled", "cuhk03-classic-detected")
+
+
+def evaluation_of(dataset: str) -> str:
+    """The protocol that the tables of all papers compare on a dataset."""
+    return SINGLE_SHOT if dataset in _ONE_DRAWN else SINGLE_QUERY
+
+
+def search_by_image(
+    embed: Callable[[Tensor], Tensor], data: DescribedData, metric: str = "euclidean"
+) -> Evaluated:
+    """Rank the gallery by the distance of embeddings, under the dataset's protocols.
+
+    Args:
+        embed: images (B, 3, H, W) as the split gives them -> embeddings float (B, d), in fp32.
+        metric: of `rank_features`.
+    """
+    query, gallery = encode(embed, data.query), encode(embed, data.gallery)
+    ids = data.query.pids, data.gallery.pids, data.query.camids, data.gallery.camids
+    # CUHK03 is searched across its two views; elsewhere a camera may show a person again.
+    rules: dict[str, Any] = {"metric": metric, "exclude": "person"}
+    if data.dataset.name.startswith("cuhk03-classic"):
+        rules["exclude"] = "camera"
+    rankings = {}
+    if evaluation_of(data.dataset.name) == SINGLE_SHOT:
+        rankings[SINGLE_SHOT] = single_shot(query, gallery, *ids, **rules, repeats=REPEATS)
+        rankings[ALL_SHOTS] = rank_features(query, gallery, *ids, **rules)
+    else:
+        rankings[SINGLE_QUERY] = rank_features(query, gallery, *ids, **rules)
+    if data.multi_query is not None:
+        pooled = _multi_query(query, encode(embed, data.multi_query), data)
+        rankings[MULTI_QUERY] = rank_features(pooled, gallery, *ids, **rules)
+    evaluations = {
+        name: ranking.cmc() if name == SINGLE_SHOT else ranking.metrics()
+        for name, ranking in rankings.items()
+    }
+    name, values = next(iter(evaluations.items()))
+    mean_ap = f", mAP {values['mAP (trapezoid)']:.2f}" if "mAP (trapezoid)" in values else ""
+    return Evaluated(
+        evaluations=evaluations,
+        # A query of several draws has no rank of its own; its scores say in how many it was a hit.
+        ranks={name: r.first for name, r in rankings.items() if name != SINGLE_SHOT},
+        people=dict.fromkeys(rankings, np.asarray(data.query.pids)),
+        scores={name: r.query_scores() for name, r in rankings.items()},
+        chance={name: _chance(r, data) for name, r in rankings.items() if name != SINGLE_SHOT}
+        | ({SINGLE_SHOT: _single_shot_chance(data)} if SINGLE_SHOT in rankings else {}),
+        headline=f"Top-1 {values['Top-1']:.2f}{mean_ap} ({name})",
+        queries=len(data.query.frame),
+        gallery=len(data.gallery.frame),
+    )
+
+
+@torch.inference_mode()
+def encode(embed: Callable[[Tensor], Tensor], split: ImageSplit, batch_size: int = 256) -> Tensor:
+    """Embeddings of all images: float32 (N, d) on the images' device."""
+    rows = torch.arange(len(split.frame)).split(batch_size)
+    return torch.cat([embed(split.images.batch(part)) for part in rows])
+
+
+def _chance(ranking: Ranking, data: DescribedData) -> dict[str, float]:
+    """What a ranking at random reaches, in percent; bad boxes (pid -1) are not ranked."""
+    ranked = int((np.asarray(data.gallery.pids) >= 0).sum())
+    return chance_levels(ranking.good[ranking.valid], ranked)
+
+
+def _single_shot_chance(data: DescribedData) -> dict[str, float]:
+    """The same where one image of every person is drawn."""
+    persons = len(np.unique(data.gallery.pids))
+    found = chance_levels([1], persons)
+    return {name: value for name, value in found.items() if name.startswith("Top-")}
+
+
+def _multi_query(query: Tensor, boxes: Tensor, data: DescribedData) -> Tensor:
+    """Mean embedding of a query's person in its camera; of the query alone without other boxes."""
+    keys = ["pid", "camid"]
+    shown = data.multi_query.frame[keys]
+    alone = data.query.frame[keys].merge(shown.drop_duplicates(), how="left", indicator=True)
+    rows = np.flatnonzero(alone["_merge"] == "left_only")
+    features = torch.cat((boxes, query[torch.from_numpy(rows).to(query.device)]))
+    pids, camids = (
+        np.concatenate((shown[key], data.query.frame[key].to_numpy()[rows])) for key in keys
+    )
+    return pool_queries(features, pids, camids, data.query.pids, data.query.camids)

@@ -1,0 +1,171 @@
+"""Training what is missing and writing the reports: what `./run_all.sh` runs."""
+
+import sys
+import time
+from collections.abc import Sequence
+
+from reidlib.errors import DataError, ReidlibError
+from reidlib.files import locked
+from reidlib.papers.driver import get_paper
+from reidlib.report import record
+from reidlib.report.html import Banner, write_page
+from reidlib.report.index import update_summary, write_index
+from reidlib.report.notebook import run_notebook
+from reidlib.report.results import collect, is_synthetic
+from reidlib.run.plan import Planned, plan
+from reidlib.run.pool import python_path, run_missing
+from reidlib.run.runner import git_commit
+from reidlib.run.session import Session, project_root
+from reidlib.run.source import is_todays
+from reidlib.train import Compute, versions
+
+
+def publish(session: Session, papers: Sequence[str], *, train: bool = True) -> int:
+    """Train (if `train`) and report the papers one by one; returns the exit status.
+
+    A paper that fails, or none of whose data is there, is shown in the index and does not stop the
+    others; the status is then 1. Raises `ReidlibError` for what would stop them all: no data for
+    any of them, a full disk.
+    """
+    status = 0
+    without_data = []
+    for number, paper in enumerate(papers, start=1):
+        title = get_paper(paper).ABOUT.title
+        print(f"== {title} ({number} of {len(papers)}), profile {session.profile}", flush=True)
+        started = time.time()
+        trained = False
+        try:
+            trained, error = _one_paper(session, paper, train=train)
+        except DataError as why:
+            without_data.append(why)
+            if len(without_data) == len(papers):
+                raise
+            error = str(why)
+        _summarize(session, paper, time.time() - started if trained or error else None, error)
+        if error:
+            print(f"error: {title}: {error}", file=sys.stderr, flush=True)
+            status = 1
+        expected = {name: get_paper(name).ABOUT.title for name in papers}
+        index = write_index(session.folder, expected=expected, run_now=papers[:number])
+    print(f"Reports: {index}")
+    return status
+
+
+def _one_paper(session: Session, paper: str, *, train: bool) -> tuple[bool, str]:
+    """Train, execute the notebook (which writes the tables), write the page; returns whether
+    anything was trained, and what went wrong.
+
+    Raises `DataError` if there is no data for any of its experiments.
+    """
+    errors = []
+    planned = plan(session, [paper], progress=True)
+    missing = sum(session.store.load(p.key) is None for p in planned)
+    if train:
+        failures = run_missing(session, planned)
+        errors += [f"run {key} failed: {why}" for key, why in failures.items()]
+    executed = session.folder / f"{paper}.ipynb"
+    # Of two commands on one results folder, the second waits here and then writes the same again.
+    with locked(session.folder / ".locks" / paper):
+        record.forget(session, paper)
+        try:
+            run_notebook(
+                project_root() / "notebooks" / get_paper(paper).ABOUT.notebook,
+                executed,
+                {
+                    "profile": session.profile,
+                    "results": str(session.results),
+                    "data": None if session.data is None else str(session.data),
+                    "seeds": session.seeds,
+                    "device": session.device,
+                    "jobs": session.jobs,
+                    "world_seed": session.world_seed,
+                    "train_missing": False,  # what could be trained was, above
+                },
+                environment={"PYTHONPATH": python_path()},
+            )
+        except ReidlibError as error:
+            errors.append(str(error))
+        failed = "; ".join(errors)
+        if executed.exists():
+            banner = make_banner(session, planned)
+            problems = write_page(
+                executed,
+                session.folder / f"{paper}.html",
+                banner,
+                opening=record.opening_of(session, paper),
+                failed=failed,
+            )
+            for problem in problems:
+                print(f"warning: {paper}.html: {problem}", file=sys.stderr)
+    return train and missing > 0, failed
+
+
+def _summarize(session: Session, paper: str, seconds: float | None, error: str) -> None:
+    """What the index and `summary.json` say of a paper.
+
+    seconds: None keeps the time of the training, where a report is only rendered again.
+    """
+    with locked(session.folder / ".locks" / paper):
+        outcome = record.recorded(session, paper)
+        if outcome is None:  # the notebook failed before it got there
+            record.record(session, collect(session, paper))
+            outcome = record.recorded(session, paper)
+        header = {
+            "profile": session.profile,
+            "data": outcome["data"],
+            "device": Compute.choose(session.device).device,
+            "versions": versions(),
+            "git": git_commit(),
+        }
+        entry = {
+            **outcome["entry"],
+            "status": "failed" if error else "ok",
+            "error": error,
+            "wall_s": round(seconds or 0.0, 1),
+        }
+        untrained = [paper] if seconds is None else []
+        update_summary(session.folder, header, {paper: entry}, untrained=untrained)
+
+
+def make_banner(session: Session, planned: Sequence[Planned]) -> Banner:
+    """What stands at the top of a report; facts about training come from the runs themselves."""
+    runs = {p.key: session.store.load(p.key) for p in planned}
+    provenances = [run.provenance for run in runs.values() if run is not None]
+    trained = sorted({f"{p['device']}, {p['precision']}" for p in provenances})
+    commits = sorted({p["git"] for p in provenances if p["git"]})
+    taggers = sorted({p["tagger"] for p in provenances if "tagger" in p})
+    minutes = sum(p["wall_s"] for p in provenances) / 60
+    more = {}
+    if provenances:
+        more["Runs"] = f"{len(provenances)}, {minutes:.1f} minutes of computing in all"
+    came_along = sum(run is not None and run.weights is None for run in runs.values())
+    if came_along:
+        more["Trained elsewhere"] = (
+            f"{came_along} of these runs came along with the project as reference results: without "
+            "weights, so what looks into a model needs a training"
+        )
+    stale = sum(
+        runs[p.key] is not None and not is_todays(p.paper, runs[p.key].provenance.get("source"))
+        for p in planned
+    )
+    if stale:
+        more["Source"] = (
+            f"{stale} of these runs were computed by other source than today's: their numbers "
+            "stand for the code of their commits"
+        )
+    processors = sorted({p["processor"] for p in provenances if p.get("processor")})
+    if processors:
+        more["Processor"] = "; ".join(processors) + ": runs repeat bit for bit on the same kind"
+    synthetic = is_synthetic(session, [p.experiment for p in planned])
+    if synthetic and session.data is None:
+        more["World"] = f"procedural pedestrians, world seed {session.world_seed}"
+    return Banner(
+        synthetic=synthetic,
+        profile=session.profile,
+        device=" and ".join(trained) or Compute.choose(session.device).device,
+        date=time.strftime("%Y-%m-%d"),
+        git=" and ".join(commits) or git_commit(),
+        versions={k: v for k, v in versions().items() if k in ("python", "torch", "torchvision")},
+        tagger=" and ".join(taggers),
+        more=more,
+    )

@@ -1,0 +1,154 @@
+"""The steps that every paper's notebook takes, in the same words."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from inspect import getsource
+from typing import Any
+
+import pandas as pd
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
+
+from reidlib.experiment import Experiment
+from reidlib.explore.common import learning_rates
+from reidlib.papers import driver, tinker
+from reidlib.papers.tables import load_notes
+from reidlib.report import Html, figures
+from reidlib.report.claims import claims_table, notes_list
+from reidlib.report.record import record
+from reidlib.report.results import PaperResults, collect
+from reidlib.report.settings import settings_table
+from reidlib.report.summary_text import is_judged
+from reidlib.report.tables import data_table, published_table
+from reidlib.run.plan import key_of, plan, plan_experiments
+from reidlib.run.pool import raise_if_failed, run_missing
+from reidlib.run.session import Session
+
+
+def train(session: Session, paper: str, train_missing: bool = True) -> Html:
+    """Train the runs of a paper's tables that are not in the store, if asked to; says how many are.
+
+    Raises `TrainingError` if any fails.
+    """
+    planned = plan(session, [paper])
+    if train_missing:
+        raise_if_failed(run_missing(session, planned))
+    runs = [session.store.load(p.key) for p in planned]
+    there = sum(run is not None for run in runs)
+    elsewhere = sum(run is not None and run.weights is None for run in runs)
+    note = f"; {elsewhere} of them came along without weights" if elsewhere else ""
+    return Html(f"<p>{there} of {len(planned)} runs are in the store{note}.</p>")
+
+
+def settings(experiment: Experiment, caption: str) -> Html:
+    """What an experiment's model and training are set to."""
+    training = experiment.training
+    more = {
+        "image size": (training.image_size, "height and width in pixels"),
+        "batch size": training.batch_size,
+        "optimizer": training.optimizer,
+        "steps per epoch": training.steps or "one pass over the training split",
+        "learning rates": learning_rates(training),
+        "starts from": training.pretrained or "random weights",
+    }
+    return settings_table(experiment.model, caption, more=more, hide=("ids", "vocabulary"))
+
+
+def curve(session: Session, experiment: Experiment, what: str, more: str = "") -> Html:
+    """The losses of a finished run by epoch, with what it took; or that it is not there yet."""
+    run = session.store.load(key_of(session, experiment))
+    if run is None:
+        return not_trained(what)
+    caption = (
+        f"{what}: {run.metrics['seconds']:.0f} s of training at "
+        f"{run.metrics['images_per_s']:.0f} images/s on {run.provenance['device']}, "
+        f"{run.metrics['parameters']:,} parameters. {more}"
+    )
+    return figures.curves(run.history, caption=caption.strip())
+
+
+def not_trained(what: str) -> Html:
+    """In place of what needs a trained model."""
+    return Html(f"<p>{what} has not been trained here in this profile yet.</p>")
+
+
+def source(function: Callable[..., Any] | type) -> Html:
+    """The code of a function as it runs, for the place where its equations stand."""
+    code = highlight(getsource(function), PythonLexer(), HtmlFormatter(cssclass="highlight"))
+    where = f"{function.__module__}.{function.__qualname__}"
+    return Html(f'<details class="source" open><summary>{where}</summary>{code}</details>')
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a paper's runs come to, and how it is shown."""
+
+    results: PaperResults
+    profile: str
+
+    def table(self, number: int) -> Html:
+        """A table of the paper beside the measurements."""
+        results = self.results
+        link = f"{results.paper}/table_{number}.csv"
+        return published_table(results.tables[number], synthetic=results.synthetic, csv=link)
+
+    def forest(self) -> Html:
+        """The differences behind the claims with their intervals."""
+        return figures.forest(self.results.claims, judged=is_judged(self.profile))
+
+    def claims(self) -> Html:
+        """The checklist of the paper's claims."""
+        return claims_table(
+            self.results.claims,
+            synthetic=self.results.synthetic,
+            tables={number: filled.table for number, filled in self.results.tables.items()},
+            judged=is_judged(self.profile),
+        )
+
+
+def outcome(session: Session, paper: str) -> Outcome:
+    """Collect what is measured, and write the tables as CSV."""
+    results = collect(session, paper)
+    record(session, results)
+    return Outcome(results, session.profile)
+
+
+def notes(paper: str) -> Html:
+    """Where the paper is silent, ambiguous or misprinted, and what was chosen."""
+    return notes_list(load_notes(paper))
+
+
+def changed(session: Session, paper: str, row: str, **settings: Any) -> Html:
+    """Train a row with other settings, and show it beside the row as published.
+
+    Example: `changed(session, "ssan", "ssan", alpha1=0.3)`. Any field of the model or of the
+    training; an unknown one raises `UsageError` with the nearest field's name.
+    """
+    if not settings:
+        return Html("<p>Nothing is changed yet.</p>")
+    rows = []
+    for experiment in tinker.trainings_of(paper, session.profile, row):
+        for each in (experiment, tinker.with_settings(experiment, settings)):
+            seeds = [driver.with_seed(each, seed) for seed in range(session.seeds)]
+            planned = plan_experiments(session, seeds)
+            raise_if_failed(run_missing(session, planned))
+            rows += _metrics(session, each.name, seeds)
+    return data_table(pd.DataFrame(rows), f"{row} as published, and with other settings.")
+
+
+def _metrics(session: Session, name: str, seeds: Sequence[Experiment]) -> list[dict[str, Any]]:
+    runs = [session.store.load(key_of(session, experiment)) for experiment in seeds]
+    return [
+        {
+            "training": name,
+            "dataset": seeds[0].dataset,
+            "evaluation": evaluation,
+            **{
+                metric: sum(run.metrics["evaluations"][evaluation][metric] for run in runs)
+                / len(runs)
+                for metric in metrics
+            },
+        }
+        for evaluation, metrics in runs[0].metrics["evaluations"].items()
+    ]

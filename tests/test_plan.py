@@ -1,0 +1,104 @@
+"""Which runs the tables need, under which keys."""
+
+import pytest
+from tiny_runs import session_in
+
+from reidlib.arguments import PAPERS
+from reidlib.errors import StoreError, UsageError
+from reidlib.papers import driver
+from reidlib.papers.driver import CONTRACT, get_paper
+from reidlib.papers.tables import load_tables
+from reidlib.run.plan import describe, find, key_of, minutes, plan
+from reidlib.run.session import Session
+
+
+def test_smoke_plans_all_74_distinct_trainings(data, tmp_path):
+    planned = plan(session_in(tmp_path, data), ["imgnet"])
+    assert len(planned) == 74 == len({p.key for p in planned})
+    with_seeds = Session.create("smoke", results=tmp_path, data=data, seeds=3)
+    assert len(plan(with_seeds, ["imgnet"])) == 3 * 74
+
+
+@pytest.mark.parametrize("profile", ["smoke", "bench", "paper"])
+def test_every_own_row_but_those_of_table_4_is_planned(profile):
+    for number, table in load_tables("imgnet").items():
+        for row in table.rows:
+            cell = driver.cell("imgnet", profile, number, row.slug, "Top-1")
+            assert (cell is not None) == (row.origin == "own" and number != 4), row.slug
+
+
+def test_demo_plans_both_full_models_and_what_the_main_claims_compare():
+    names = [e.name for e in driver.experiments("imgnet", "demo")]
+    assert (
+        sum("channel+spatial, GS+LS+GP, GN" in n and "fused" in n for n in names) == 4
+    )  # 2 more k
+    assert any(", BN," in n for n in names)
+    for row in load_tables("imgnet")[3].rows:
+        assert driver.cell("imgnet", "demo", 3, row.slug, "Top-1") is not None
+    for slug in ("imgnet-vgg", "imgnet-resnet"):
+        assert driver.cell("imgnet", "demo", 7, slug, "Top-1") is not None
+
+
+def test_paper_profile_is_the_papers_own_schedule_and_size():
+    experiment = driver.cell("imgnet", "paper", 3, "vgg-test-all", "Top-1").experiments[0]
+    training = experiment.training
+    assert training.image_size == (384, 128)
+    assert training.batch_size == 32 and training.pretrained == "imagenet"
+    first, second = training.stages
+    assert first.lrs == (1e-3,) * 10 and first.freeze_backbone
+    assert second.lrs == (2e-4,) * 15 + (2e-4 / 10,) * 5 and not second.freeze_backbone
+    config = experiment.model
+    assert (config.P, config.E, config.k, config.width, config.depths) == (1024, 300, 6, 1.0, None)
+
+
+def test_find_by_the_beginning_of_a_key(finished):
+    session, planned = finished
+    assert find(plan(session, ["imgnet"]), planned[0].key[:10]) == planned[0]
+    with pytest.raises(StoreError, match="fits 0 of the planned runs"):
+        find(plan(session, ["imgnet"]), "")
+    with pytest.raises(StoreError, match="fits 0"):
+        find(plan(session, ["imgnet"]), "no such key")
+
+
+def test_unknown_paper():
+    with pytest.raises(UsageError, match=r"unknown paper 'resnet': expected .*imgnet"):
+        get_paper("resnet")
+    for name in PAPERS:
+        assert all(hasattr(get_paper(name), attribute) for attribute in CONTRACT)
+
+
+def test_a_plan_of_the_procedural_world_draws_nothing(tmp_path, monkeypatch):
+    """Keys are those that the drawn world has; `describe` says that nothing was drawn."""
+    monkeypatch.setattr("reidlib.run.session.project_root", lambda: tmp_path)
+    session = Session.create("bench", results=tmp_path / "results")
+    planned = plan(session, ["gla"])
+    text = describe(session, planned)
+    assert not (tmp_path / "data").exists()
+    assert "27 runs, 0 done" in text and "Nothing was drawn" in text
+
+
+def test_keys_of_a_plan_are_those_of_the_drawn_world(tmp_path, monkeypatch):
+    monkeypatch.setattr("reidlib.run.session.project_root", lambda: tmp_path)
+    session = Session.create("smoke", results=tmp_path / "results")
+    experiment = driver.cell("gla", "smoke", 5, "basel", "top-1").experiments[0]
+    before = key_of(session, experiment)
+    dataset = session.dataset("cuhk01")
+    assert experiment.key(driver.fingerprint(experiment, dataset)) == before
+
+
+def test_minutes_come_from_runs_of_the_same_kind(finished):
+    """Left out one by one, every finished run's time is told within a factor of three (tiny runs
+    are mostly start-up), and that of all together within 1.5."""
+    session, planned = finished
+    took = {p.key: session.store.load(p.key).provenance["wall_s"] / 60 for p in planned}
+    told = {}
+    for p in planned:
+        folder = session.store.folder(p.key)
+        hidden = folder.with_name("hidden")
+        folder.rename(hidden)
+        try:
+            told[p.key] = minutes(session, planned)[p.key]
+        finally:
+            hidden.rename(folder)
+    assert all(1 / 3 < told[key] / took[key] < 3 for key in took)
+    assert minutes(session, planned) == pytest.approx(took)

@@ -1,0 +1,161 @@
+"""Runs in worker processes: killed, crashed, two commands at once, a full disk."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from tiny_runs import session_in, some
+
+from reidlib.run.pool import raise_if_failed, run_missing
+from reidlib.run.session import Session
+from reidlib.run.store import CHECKPOINT
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def command(session: Session, *more: str) -> list[str]:
+    return [
+        sys.executable, "-m", "reidlib", "run", "--profile", "smoke", "--papers", "imgnet",
+        "--data", str(session.data), "--results", str(session.results), *more,
+    ]  # fmt: skip
+
+
+ENV = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def test_workers_train_what_is_missing(data, tmp_path, finished):
+    """Through worker processes: the same bits as in this process."""
+    session = session_in(tmp_path, data)
+    planned = some(session)
+    raise_if_failed(run_missing(session, planned, bar=False))
+    for p in planned:
+        ranks = [s.store.load(p.key).ranks("GS+LS+GP") for s in (session, finished[0])]
+        assert np.array_equal(*ranks)
+        assert not (session.store.folder(p.key) / CHECKPOINT).exists()
+
+
+def test_sigkill_in_mid_run_then_the_same_command_resumes_to_the_bit(data, tmp_path, finished):
+    """Parent and worker are both gone; the checkpoint of the last whole epoch is used."""
+    session = session_in(tmp_path, data)
+    (p,) = some(session)[:1]
+    folder = session.store.folder(p.key)
+    # A fault injected from outside: the worker stops itself at its third epoch's first batch.
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(
+        "import os, signal\n"
+        "import reidlib.train as t\n"
+        "plain = t._epoch\n"
+        "def _epoch(*a):\n"
+        "    if a[7] == 2:\n"
+        "        os.kill(os.getppid(), signal.SIGKILL)\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return plain(*a)\n"
+        "t._epoch = _epoch\n"
+    )
+    environment = {**ENV, "PYTHONPATH": f"{site}{os.pathsep}{ROOT}"}
+    killed = subprocess.run(command(session, "--key", p.key), env=environment, timeout=120)
+    assert killed.returncode == -signal.SIGKILL
+    assert (folder / CHECKPOINT).exists() and session.store.load(p.key) is None
+    done = subprocess.run(
+        command(session, "--key", p.key), env=ENV, timeout=120, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    run, whole = session.store.load(p.key), finished[0].store.load(p.key)
+    assert run.provenance["epochs_in_this_process"] == 1
+    for a, b in zip(
+        load_file(run.folder / "model.safetensors").values(),
+        load_file(whole.folder / "model.safetensors").values(),
+        strict=True,
+    ):
+        assert torch.equal(a, b)
+
+
+def test_a_crashed_worker_is_reported_and_does_not_stop_the_others(data, tmp_path):
+    session = session_in(tmp_path, data)
+    planned = some(session)
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(
+        "import os\n"
+        "import reidlib.train as t\n"
+        "plain = t._epoch\n"
+        "def _epoch(model, *a):\n"
+        "    if model.cfg.channel:\n"
+        "        os.abort()\n"
+        "    return plain(model, *a)\n"
+        "t._epoch = _epoch\n"
+    )
+    script = (
+        "import sys, json\n"
+        "from reidlib.run.session import Session\n"
+        "from reidlib.run.plan import find, plan\n"
+        "from reidlib.run.pool import run_missing\n"
+        "s = Session.from_json(sys.argv[1])\n"
+        "planned = [find(plan(s, ['imgnet']), key) for key in sys.argv[2:]]\n"
+        "print('RESULT', json.dumps(run_missing(s, planned, bar=False)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, session.to_json(), *(p.key for p in planned)],
+        env={**ENV, "PYTHONPATH": f"{site}{os.pathsep}{ROOT}"},
+        timeout=120, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    last = next(line for line in done.stdout.splitlines() if line.startswith("RESULT"))
+    failures = json.loads(last.removeprefix("RESULT"))
+    assert list(failures) == [planned[0].key]
+    assert "ended by signal 6" in failures[planned[0].key]
+    assert session.store.load(planned[1].key) is not None
+
+
+def test_two_commands_at_once_share_the_work(data, tmp_path):
+    session = session_in(tmp_path, data)
+    planned = some(session)
+    commands = [command(session, "--key", planned[0].key) for _ in range(2)]
+    processes = [
+        subprocess.Popen(c, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for c in commands
+    ]
+    started = time.time()
+    outputs = [p.communicate(timeout=180)[0] for p in processes]
+    assert [p.returncode for p in processes] == [0, 0], outputs
+    assert session.store.load(planned[0].key) is not None
+    assert time.time() - started < 180
+    # One of the two trained it; the other one waited for it, or came when it was done.
+    assert sum("epoch 1/3" in output for output in outputs) == 1
+
+
+def test_a_full_disk_stops_the_others_and_says_so_once(data, tmp_path):
+    """The disk is full from the first checkpoint on: nothing more is started."""
+    session = Session.create("smoke", results=tmp_path / "results", data=data, jobs=1)
+    planned = some(session)
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(
+        "import errno, os, sys\n"
+        "import reidlib.train as t\n"
+        "def full(*a):\n"
+        "    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n"
+        "def _write_checkpoint(*a):\n"
+        "    os.fsync = full\n"
+        "    plain(*a)\n"
+        "plain, t._write_checkpoint = t._write_checkpoint, _write_checkpoint\n"
+    )
+    done = subprocess.run(
+        command(session, "--jobs", "1"),
+        env={**ENV, "PYTHONPATH": f"{site}{os.pathsep}{ROOT}"},
+        timeout=120, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "0 of 74 runs are finished" in done.stdout
+    assert done.stderr.count("no space left while writing it. Finished runs are untouched") == 1
+    assert "Traceback" not in done.stderr
+    assert len(list((session.folder / "runs").glob("*/experiment.json"))) == 1
+    assert all(session.store.load(p.key) is None for p in planned)

@@ -1,0 +1,62 @@
+"""A row with other settings: found, checked, a run of its own."""
+
+import pytest
+
+from reidlib.errors import UsageError
+from reidlib.papers import driver
+from reidlib.papers.tinker import parse_settings, trainings_of, with_settings
+
+
+def test_a_changed_row_is_an_experiment_of_its_own():
+    published = trainings_of("ssan", "demo", "ssan", "cuhk-pedes")
+    (experiment,) = published
+    changed = with_settings(experiment, {"alpha1": 0.3, "batch_size": 16})
+    assert changed.model.alpha1 == 0.3 and changed.training.batch_size == 16
+    assert changed.key("x") != experiment.key("x")
+    assert "alpha1 = 0.3" in changed.name
+    assert with_settings(experiment, {"alpha1": experiment.model.alpha1}).key(
+        "x"
+    ) == experiment.key("x")
+
+
+def test_rows_are_found_on_all_their_datasets_or_on_one():
+    found = {experiment.dataset for experiment in trainings_of("ssan", "smoke", "ssan")}
+    assert found == {"cuhk-pedes", "icfg-pedes"}
+    with pytest.raises(UsageError, match=r"row ssan is trained on cuhk-pedes, icfg-pedes"):
+        trainings_of("ssan", "smoke", "ssan", "market1501")
+
+
+@pytest.mark.parametrize("settings, why", [
+    ({"alpha_1": 0.3}, "no such field; did you mean .*alpha1"),
+    ({"alpha1": "much"}, "expected float"),
+    ({"pfl": 1}, "expected bool"),
+    ({"batch_size": 0.5}, "expected int"),
+    ({"ids": 3}, "no such field"),
+])  # fmt: skip
+def test_mistakes_are_answered_with_what_is_meant(settings, why):
+    (experiment,) = trainings_of("ssan", "demo", "ssan", "cuhk-pedes")
+    with pytest.raises(UsageError, match=why):
+        with_settings(experiment, settings)
+
+
+def test_an_unknown_row_is_answered_with_the_nearest():
+    with pytest.raises(UsageError, match=r"trains no such row; did you mean baseline"):
+        trainings_of("ssan", "demo", "basline")
+
+
+def test_settings_are_written_as_in_python():
+    assert parse_settings(["alpha1=0.3", "cr=True", "steps = None", "optimizer=sgd"]) == {
+        "alpha1": 0.3,
+        "cr": True,
+        "steps": None,
+        "optimizer": "sgd",
+    }
+    for wrong in ("alpha1", "=3", "alpha1="):
+        with pytest.raises(UsageError, match="expected FIELD=VALUE"):
+            parse_settings([wrong])
+
+
+def test_seeds_of_a_changed_row_keep_the_change():
+    (experiment,) = trainings_of("ssan", "demo", "ssan", "cuhk-pedes")
+    changed = with_settings(experiment, {"alpha1": 0.3})
+    assert driver.with_seed(changed, 2).model.alpha1 == 0.3
