@@ -33,6 +33,11 @@ class Training:
     # "strangers" a pretraining of our own, which the experiment then names as its `start`.
     pretrained: str = ""
     steps: int | None = None  # optimizer steps of an epoch; None: one pass over the training split
+    # What makes short trainings steadier; off in the papers' own settings.
+    warmup_steps: int = 0  # first steps, over which learning rates rise linearly
+    decay: str = "none"  # of learning rates, per step, to 0: "none" | "linear" | "cosine"
+    ema: float = 0.0  # share of the old in the running average of the weights; 0 = no average
+    ema_epochs: int = 0  # last epochs, over which weights are averaged; the average is evaluated
 
     @property
     def epochs(self) -> int:

@@ -2,7 +2,8 @@
 
 The state of every random generator is a function of (seed, epoch): it is set anew at the start
 of each epoch. So a run that was killed and resumed equals one that was not, and a checkpoint
-needs no generator states: model, optimizer, epoch and history say everything.
+needs no generator states: model, optimizer, epoch and history say everything, and the average of
+the weights, if there is one.
 """
 
 import io
@@ -86,19 +87,24 @@ def fit(
         on_epoch: called with each new record: epoch, stage, lr, loss, named losses, seconds,
             images, images_per_s.
 
+    With `training.ema`, the model ends with the average of its weights over the last epochs.
+
     Raises:
-        TrainingError: a loss is not a finite number (names epoch, step, loss and learning rate).
+        TrainingError: a loss is not a finite number (names epoch, step, loss and learning rate);
+            settings that do not fit each other or the data.
         StoreError: the checkpoint cannot be written.
     """
+    check_training(training)
     device = torch.device(compute.device)
     history: list[dict[str, Any]] = []
     plan = [(stage, lr) for stage in training.stages for lr in stage.lrs]
     optimizer: torch.optim.Optimizer | None = None
     previous: Stage | None = None
+    average: dict[str, Tensor] | None = None
     state = _read_checkpoint(checkpoint, device)
     if state is not None:
         model.load_state_dict(state["model"])
-        history = state["history"]
+        history, average = state["history"], state.get("average")
     for epoch, (stage, lr) in enumerate(plan):
         if stage is not previous:  # a stage starts with a fresh optimizer
             optimizer = _optimizer(model, training, stage)
@@ -108,16 +114,48 @@ def fit(
         if state is not None and epoch == len(history) and state["stage"] == stage.name:
             optimizer.load_state_dict(state["optimizer"])
         state = None
-        for group in optimizer.param_groups:
-            group["lr"] = lr * group["lr_factor"]
-        record = _epoch(model, batches, losses, training, stage, optimizer, seed, epoch, compute)
+        if training.ema and average is None and epoch >= len(plan) - training.ema_epochs:
+            average = {name: value.clone() for name, value in model.state_dict().items()}
+        record = _epoch(
+            model, batches, losses, training, stage, lr, optimizer, average, seed, epoch, compute
+        )
         record = {"epoch": epoch, "stage": stage.name, "lr": lr, **record}
         history.append(record)
         if checkpoint is not None:
-            _write_checkpoint(checkpoint, model, optimizer, stage, history)
+            _write_checkpoint(checkpoint, model, optimizer, average, stage, history)
         if on_epoch is not None:
             on_epoch(record)
+    if average is not None:
+        model.load_state_dict(average)
     return history
+
+
+def check_training(training: Training) -> None:
+    """Raise `TrainingError` for settings that do not fit each other."""
+    if training.decay not in ("none", "linear", "cosine"):
+        raise TrainingError(f"decay must be none, linear or cosine, got {training.decay!r}")
+    if (training.decay != "none" or training.warmup_steps) and training.steps is None:
+        raise TrainingError("warm-up and decay need the number of steps of an epoch")
+    if not 0 <= training.ema < 1 or not 0 <= training.ema_epochs <= training.epochs:
+        raise TrainingError(
+            f"ema must be in [0, 1) and ema_epochs at most {training.epochs}, got {training.ema} "
+            f"and {training.ema_epochs}"
+        )
+    if (training.ema > 0) != (training.ema_epochs > 0):
+        raise TrainingError("an average of the weights needs both ema and ema_epochs")
+
+
+def lr_share(training: Training, done: int) -> float:
+    """What warm-up and decay leave of a learning rate when `done` steps of a training are done."""
+    share = min(1.0, (done + 1) / training.warmup_steps) if training.warmup_steps else 1.0
+    if training.decay == "none":
+        return share
+    progress = done / (training.epochs * training.steps)
+    return share * (1 - progress if training.decay == "linear" else _cosine(progress))
+
+
+def _cosine(progress: float) -> float:
+    return 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def _epoch(
@@ -126,12 +164,16 @@ def _epoch(
     losses: Callable[[Any, Stage], Mapping[str, Tensor]],
     training: Training,
     stage: Stage,
+    lr: float,
     optimizer: torch.optim.Optimizer,
+    average: Mapping[str, Tensor] | None,
     seed: int,
     epoch: int,
     compute: Compute,
 ) -> dict[str, Any]:
+    """Train one epoch, at the learning rate `lr` before warm-up and decay; update `average`."""
     generator = seed_everything(seed, epoch)
+    weights = model.state_dict()  # refers to them, as they change
     model.train()
     if stage.freeze_backbone:
         model.backbone.eval()  # batch statistics stay as they are, too
@@ -141,6 +183,9 @@ def _epoch(
     images = steps = 0
     started = time.perf_counter()
     for step, batch in enumerate(_epoch_of(batches, generator, training.steps)):
+        share = lr_share(training, epoch * (training.steps or 0) + step)
+        for group in optimizer.param_groups:
+            group["lr"] = lr * share * group["lr_factor"]
         with torch.autocast(compute.device, torch.bfloat16, enabled=compute.bf16):
             terms = losses(batch, stage)
         loss = torch.stack(list(terms.values())).sum()
@@ -150,6 +195,8 @@ def _epoch(
         if len(unchecked) >= check_every:
             _check(unchecked, terms, epoch, step, optimizer)
         optimizer.step()
+        if average is not None:
+            _average(average, weights, training.ema)
         for name, term in {"loss": loss, **terms}.items():
             totals[name] = totals.get(name, 0) + term.detach()
         images += len(batch)
@@ -179,6 +226,15 @@ def _epoch_of(
             done += 1
         if steps is None or done in (before, steps):
             return
+
+
+@torch.no_grad()
+def _average(average: Mapping[str, Tensor], weights: Mapping[str, Tensor], share: float) -> None:
+    """average = share * average + (1 - share) * weights, in place; counters are copied."""
+    floats = [name for name, value in average.items() if value.is_floating_point()]
+    torch._foreach_lerp_([average[n] for n in floats], [weights[n] for n in floats], 1 - share)
+    for name in average.keys() - floats:
+        average[name].copy_(weights[name])
 
 
 def _check(
@@ -217,6 +273,7 @@ def _write_checkpoint(
     path: Path,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
+    average: Mapping[str, Tensor] | None,
     stage: Stage,
     history: list[dict[str, Any]],
 ) -> None:
@@ -224,6 +281,7 @@ def _write_checkpoint(
     state = {
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
+        "average": average,
         "stage": stage.name,
         "history": history,
     }

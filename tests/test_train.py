@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 
 from reidlib.errors import DeviceError, TrainingError
 from reidlib.experiment import Stage, Training
-from reidlib.train import Compute, fit, seed_everything
+from reidlib.train import Compute, fit, lr_share, seed_everything
 
 CPU = Compute("cpu", threads=1)
 
@@ -50,8 +51,8 @@ STAGES = (Stage("heads", (1e-2, 1e-2), freeze_backbone=True), Stage("all", (1e-3
 TRAINING = Training(STAGES, batch_size=6, image_size=(4, 1))
 
 
-def train(model, **kwargs):
-    return fit(model, batches, losses_of(model), TRAINING, seed=3, compute=CPU, **kwargs)
+def train(model, training=TRAINING, **kwargs):
+    return fit(model, batches, losses_of(model), training, seed=3, compute=CPU, **kwargs)
 
 
 def state(model):
@@ -116,6 +117,125 @@ def test_resumed_training_equals_an_uninterrupted_one_to_the_bit(tmp_path, after
     assert seen == list(range(after + 1, 5))
     assert [h["loss"] for h in rest] == [h["loss"] for h in history]
     assert_same(state(whole), state(resumed))
+
+
+STEADY = replace(
+    TRAINING, steps=5, warmup_steps=7, decay="cosine", ema=0.8, ema_epochs=2, optimizer="sgd"
+)
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, 3])
+def test_resumed_training_with_average_warm_up_and_decay_equals_an_uninterrupted_one(
+    tmp_path, after
+):
+    """Interrupted before, at the beginning of, and within the epochs that are averaged."""
+    whole = make_net()
+    train(whole, training=STEADY)
+
+    def stop(record):
+        if record["epoch"] == after:
+            raise Killed
+
+    checkpoint = tmp_path / "checkpoint.pt"
+    with pytest.raises(Killed):
+        train(make_net(), training=STEADY, checkpoint=checkpoint, on_epoch=stop)
+    resumed = Net()
+    train(resumed, training=STEADY, checkpoint=checkpoint)
+    assert_same(state(whole), state(resumed))
+    # A run that had finished all epochs, but was killed before it was evaluated.
+    again = Net()
+    train(again, training=STEADY, checkpoint=checkpoint)
+    assert_same(state(whole), state(again))
+
+
+def test_average_of_the_weights_of_the_last_epochs():
+    """Against a loop over the weights after every step; batch statistics are averaged as well."""
+    training = replace(TRAINING, steps=1, ema=0.75, ema_epochs=2)
+    after = []
+    plain = make_net()
+    fit(plain, batches, losses_of(plain), replace(training, ema=0.0, ema_epochs=0), seed=3,
+        compute=CPU, on_epoch=lambda record: after.append(state(plain)))  # fmt: skip
+    averaged = make_net()
+    train(averaged, training=training)
+    for name, value in averaged.state_dict().items():
+        expected = after[2][name]  # of five epochs of one step, where averaging begins
+        if value.is_floating_point():
+            for weights in after[3:]:
+                expected = 0.75 * expected + 0.25 * weights[name]
+            torch.testing.assert_close(value, expected)
+        else:
+            assert torch.equal(value, after[4][name])
+    assert not torch.equal(averaged.head.weight, plain.head.weight)
+
+
+def test_average_does_not_change_the_training():
+    """Losses are those of the weights themselves, whether they are averaged besides or not."""
+    one, two = make_net(), make_net()
+    plain = train(one, training=replace(STEADY, ema=0.0, ema_epochs=0))
+    assert [h["loss"] for h in plain] == [h["loss"] for h in train(two, training=STEADY)]
+
+
+@pytest.mark.parametrize(
+    ("decay", "share"), [("none", [1.0, 1.0, 1.0]), ("linear", [0.75, 0.5, 0.25]),
+                         ("cosine", [0.85355339, 0.5, 0.14644661])],
+)  # fmt: skip
+def test_decay_to_zero(decay, share):
+    training = replace(TRAINING, steps=8, decay=decay)  # 5 epochs
+    assert lr_share(training, 0) == 1.0
+    assert [lr_share(training, done) for done in (10, 20, 30)] == pytest.approx(share)
+
+
+def test_warm_up_rises_linearly_and_multiplies_the_decay():
+    training = replace(TRAINING, steps=8, warmup_steps=4)
+    assert [lr_share(training, done) for done in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    training = replace(training, decay="linear")
+    assert lr_share(training, 1) == pytest.approx(0.5 * (1 - 1 / 40))
+
+
+def test_learning_rates_of_the_steps_are_those_of_the_epoch_times_the_share():
+    """With gradients of 1, plain SGD moves a weight by the learning rates' sum."""
+
+    class Plain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.backbone = nn.Identity()
+            self.weight = nn.Parameter(torch.zeros(()))
+
+    model = Plain()
+    training = Training(
+        (Stage("one", (0.1,)), Stage("two", (0.01,))), batch_size=1, image_size=(1, 1),
+        optimizer="sgd", steps=3, warmup_steps=2, decay="linear",
+    )  # fmt: skip
+    # Momentum would mix the steps: each step's gradient is made to be what momentum lacks of 1.
+    taken = []
+
+    def losses(batch, stage):
+        first = len(taken) in (0, 3)  # a stage starts with a fresh optimizer
+        taken.append(float(model.weight.detach()))
+        return {"loss": model.weight * (1.0 if first else 0.1)}
+
+    fit(model, lambda g: torch.zeros(9, 1), losses, training, seed=0, compute=CPU)
+    moves = -torch.tensor([*taken, float(model.weight.detach())]).diff()
+    shares = [0.5, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]
+    expected = [0.1 * s for s in shares[:3]] + [0.01 * s for s in shares[3:]]
+    torch.testing.assert_close(moves, torch.tensor(expected))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"decay": "exponential"}, "decay must be"),
+        ({"decay": "cosine"}, "need the number of steps"),
+        ({"warmup_steps": 3}, "need the number of steps"),
+        ({"ema": 1.0, "ema_epochs": 1}, "ema must be"),
+        ({"ema": 0.9, "ema_epochs": 6}, "at most 5"),
+        ({"ema": 0.9}, "needs both"),
+        ({"ema_epochs": 2}, "needs both"),
+    ],
+)
+def test_settings_that_do_not_fit_each_other(changes, says):
+    with pytest.raises(TrainingError, match=says):
+        train(make_net(), training=replace(TRAINING, **changes))
 
 
 def test_damaged_checkpoint_starts_again(tmp_path):

@@ -379,7 +379,7 @@ def cost(experiment: Experiment) -> float:
 
     A ResNet's count twice: its many thin layers take about twice as long per multiply-add.
     """
-    sizes = SimpleNamespace(ids=1, vocabulary=("", ""))
+    sizes = SimpleNamespace(ids=1, vocabulary=("", ""), classes=(1,))
     with torch.device("meta"):
         model = get_paper(experiment.paper).build(experiment, sizes)
     slow = 2 if isinstance(model.backbone, ResNet) else 1

@@ -1,0 +1,80 @@
+"""The pretraining that an experiment starts from."""
+
+from dataclasses import dataclass
+
+from reidlib.data.formats import imagefolder, strangers
+from reidlib.errors import UsageError
+from reidlib.experiment import Experiment, Stage, Training
+from reidlib.models.pretraining import PretrainingConfig
+from reidlib.papers.driver import Measured, Place, load_sizes
+
+RECIPE = 1  # raised whenever a change of the code changes what a training comes to
+# What strangers are labelled with, see `reidlib.models.pretraining`. The second one is for the
+# question how much the choice matters.
+LABELS = ("kinds", "kinds+colors")
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a profile changes: budgets, nothing else; see sizes.toml."""
+
+    epochs: int
+    steps: int | None  # of an epoch; None: one pass
+    lr: float
+    batch_size: int
+    crop_pad: int = 0
+    optimizer: str = "adam"
+    weight_decay: float = 0.0
+    warmup_steps: int = 0
+    decay: str = "none"
+
+
+SIZES = load_sizes("pretraining", Size)
+
+
+def cells(profile: str) -> dict[Place, Measured]:
+    """None: no table of a paper says what a pretraining comes to."""
+    return {}
+
+
+def pretraining_of(experiment: Experiment, profile: str, labels: str = "kinds") -> Experiment:
+    """What an experiment starts from whose `training.pretrained` is "strangers" or "imagefolder".
+
+    It has the backbone, width and depths of the experiment's model, and its picture size; it does
+    not depend on anything else of it, nor on its seed, so that all rows of all papers share it.
+
+    Args:
+        labels: of strangers: "kinds", or "kinds+colors" to see what that would change.
+
+    Raises:
+        UsageError: the experiment starts from something else, or the profile pretrains nothing.
+    """
+    data = experiment.training.pretrained
+    if data not in (strangers.NAME, imagefolder.NAME):
+        raise UsageError(f"{experiment.name}: no pretraining on {data!r}")
+    if f"{profile}-{data}" not in SIZES:
+        raise UsageError(f"profile {profile} has no pretraining on {data}")
+    config = experiment.model
+    classes = data == imagefolder.NAME
+    model = PretrainingConfig(
+        backbone=getattr(config, "backbone", "resnet50"),
+        width=config.width,
+        depths=config.depths,
+        # Weights of one stride fit the other. Small pictures keep more of their rows with 1.
+        last_stride=2 if classes else 1,
+        labels="classes" if classes else labels,
+    )
+    size = SIZES[f"{profile}-{data}"]
+    training = Training(
+        stages=(Stage("all", (size.lr,) * size.epochs),),
+        batch_size=size.batch_size,
+        image_size=experiment.training.image_size,
+        optimizer=size.optimizer,
+        weight_decay=size.weight_decay,
+        crop_pad=size.crop_pad,
+        steps=size.steps,
+        warmup_steps=size.warmup_steps,
+        decay=size.decay,
+    )
+    name = f"{model.backbone} on {data} ({model.labels})"
+    return Experiment("pretraining", name, data, model, training, 0, RECIPE)
