@@ -126,9 +126,9 @@ DUKE = Schema(
         _flag("boots", "boots"),
     ),
 )
-SCHEMAS: Mapping[str, Schema] = MappingProxyType({"market1501": MARKET, "dukemtmc": DUKE})
+SCHEMAS: Mapping[str, Schema] = MappingProxyType({"market1501": MARKET, "dukemtmc-reid": DUKE})
 # The repositories that the files come from, as folders beside the datasets.
-REPOSITORIES = {"market1501": "Market-1501_Attribute", "dukemtmc": "DukeMTMC-attribute"}
+REPOSITORIES = {"market1501": "Market-1501_Attribute", "dukemtmc-reid": "DukeMTMC-attribute"}
 
 
 @dataclass(frozen=True)

@@ -107,8 +107,8 @@ def duke(identity: Identity, things: frozenset[str], test: bool) -> dict[str, in
         "shoes": 1 + (identity.footwear_color in _LIGHT_SHOES),
         "boots": 1 + (identity.footwear == "boots"),
         **_worn_and_carried(things),
-        **_colors(SCHEMAS["dukemtmc"], "up", [identity.upper.color], _DUKE_COLORS),
-        **_colors(SCHEMAS["dukemtmc"], "down", lower, _DUKE_COLORS),
+        **_colors(SCHEMAS["dukemtmc-reid"], "up", [identity.upper.color], _DUKE_COLORS),
+        **_colors(SCHEMAS["dukemtmc-reid"], "down", lower, _DUKE_COLORS),
     }
 
 
