@@ -91,7 +91,8 @@ class ChannelParseBlock(nn.Module):
     """CPB (Fig. 4): a weight in 0..1 per channel from the channels' means; (B, C, h, w) as is.
 
     Squeeze and excitation with 1x1 convolutions for its fully connected layers. The last bias is 3,
-    so that all weights are near sigmoid(3) = 0.95 at first and the maps are those pre-trained.
+    so that all weights are near sigmoid(3) = 0.95 at first and the maps are those pre-trained; the
+    first is 0.2, because the few units are given means near 0 and would soon be dead without.
     """
 
     def __init__(self, channels: int, r: int = 4) -> None:
@@ -99,6 +100,7 @@ class ChannelParseBlock(nn.Module):
         hidden = max(1, channels // r)
         self.squeeze = nn.Conv2d(channels, hidden, 1)
         self.excite = nn.Conv2d(hidden, channels, 1)
+        nn.init.constant_(self.squeeze.bias, 0.2)
         nn.init.constant_(self.excite.bias, 3.0)
 
     def weights(self, x: Tensor) -> Tensor:
@@ -219,11 +221,14 @@ def joints_of(H: Tensor, threshold: float = 0.1) -> Tensor:
     height, place = maps.flatten(2).max(2)
     y, x = place // w, place % w
 
-    def value(dy: int, dx: int) -> Tensor:
-        at = (y + dy).clamp(0, h - 1) * w + (x + dx).clamp(0, w - 1)
-        return maps.flatten(2).gather(2, at[..., None])[..., 0]
+    def slope(across: bool) -> Tensor:
+        """Sign of the difference of the neighbors; 0 at the border, where one is missing."""
+        at, size, step = (x, w, 1) if across else (y, h, w)
+        inner = (at > 0) & (at < size - 1)
+        beside = [maps.flatten(2).gather(2, (place + d * inner)[..., None]) for d in (step, -step)]
+        return (beside[0] - beside[1])[..., 0].sign()
 
-    right, down = value(0, 1) - value(0, -1), value(1, 0) - value(-1, 0)
+    cells = torch.stack((x + 0.25 * slope(True), y + 0.25 * slope(False)), 2)
     # Cell g is centered at pixel 8 g + 3.5, counted from the center of the first pixel.
-    pixels = torch.stack((x + 0.25 * right.sign(), y + 0.25 * down.sign()), 2) * STRIDE + 3.5
+    pixels = cells * STRIDE + (STRIDE - 1) / 2
     return torch.cat((pixels, height.where(height >= threshold, 0.0)[..., None]), 2)

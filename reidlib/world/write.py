@@ -20,12 +20,14 @@ from reidlib.errors import DataError, UsageError
 from reidlib.files import locked
 from reidlib.world.people.identity import WORLD_VERSION
 from reidlib.world.writers import (
+    coco_keypoints,
     cuhk01,
     cuhk03,
     cuhk_pedes,
     cuhk_sysu,
     icfg_pedes,
     market1501,
+    peta,
     rstpreid,
     viper,
 )
@@ -33,7 +35,18 @@ from reidlib.world.writers import (
 # Each module has FOLDER, VERSION, plan, count, bytes_needed, prepare, write_part and finish.
 WRITERS = {
     writer.NAME: writer
-    for writer in (cuhk_pedes, icfg_pedes, rstpreid, market1501, cuhk03, cuhk01, cuhk_sysu, viper)
+    for writer in (
+        cuhk_pedes,
+        icfg_pedes,
+        rstpreid,
+        market1501,
+        cuhk03,
+        cuhk01,
+        cuhk_sysu,
+        viper,
+        peta,
+        coco_keypoints,
+    )
 }
 
 _PART = 64  # images per task: small enough for a smooth progress bar, large against its overhead

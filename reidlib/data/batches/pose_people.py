@@ -1,7 +1,8 @@
 """People of COCO's pictures, cut out, with what a pose net is to draw for them.
 
 A person becomes the center of a picture of its own as in OpenPose's training: at least five labeled
-joints, an area of 32 x 32 pixels, and not within 0.3 of its size of one before. The cut shows a wide
+joints, large enough (32 x 32 pixels for pictures of 368 rows, else in proportion), and not within
+0.3 of its size of one before. The cut shows a wide
 margin; turning, scaling, shifting and mirroring happen on the device, for all pictures of a batch
 at once. Others in the picture are targets, too, unless their joints are not labeled: their place
 counts for nothing.
@@ -22,14 +23,14 @@ from torch import Tensor
 from reidlib.data.batches import pose_targets
 from reidlib.data.batches.images import IMAGENET_MEAN, IMAGENET_STD, DevicePixels, read_rgb
 from reidlib.data.dataset import Dataset
-from reidlib.data.formats.coco_keypoints import Person, mask_of
 from reidlib.data.formats.checks import check_space, disk_errors
+from reidlib.data.formats.coco_keypoints import Person, mask_of
 from reidlib.errors import DataError
 from reidlib.experiment import hash_json
 from reidlib.files import locked
 
 SHARE = 0.6  # of the cut's height that the person takes, as in OpenPose's training
-LEAST_JOINTS, LEAST_AREA, APART = 5, 32.0**2, 0.3
+LEAST_JOINTS, LEAST_SIDE, APART = 5, 32 / 368, 0.3
 _MOST_PEOPLE = 12  # in a cut; the largest ones
 _VERSION = 1  # of what is cut, for the cache
 
@@ -108,14 +109,16 @@ def prepare(
 # ------------------------------------------------------------------ cutting
 
 
-def centers(people: Sequence[Person]) -> list[int]:
-    """Which people of a picture become the center of a cut."""
+def centers(people: Sequence[Person], rows: int) -> list[int]:
+    """Which people of a picture become the center of a cut of that many rows."""
     chosen: list[int] = []
     before: list[tuple[float, float, float]] = []
     for i, person in enumerate(people):
         x, y, width, height = person.box
         middle = (x + width / 2, y + height / 2)
-        if person.crowd or person.labeled < LEAST_JOINTS or person.area < LEAST_AREA:
+        if person.crowd or person.labeled < LEAST_JOINTS:
+            continue
+        if person.area < (LEAST_SIDE * rows) ** 2:
             continue
         if any(math.dist(middle, other[:2]) < APART * other[2] for other in before):
             continue
@@ -179,11 +182,13 @@ def people_of(
 ) -> PosePeople:
     """All cuts of a split. Raises `DataError` as `prepare` does."""
     table = dataset.splits[split]
-    which = [(row, i) for row, people in enumerate(table["people"]) for i in centers(people)]
+    which = [
+        (row, i) for row, people in enumerate(table["people"]) for i in centers(people, size[0])
+    ]
     if not which:
         raise DataError(
-            f"{dataset.root}: of nobody in {split} are {LEAST_JOINTS} joints labeled and 32 x 32 "
-            "pixels seen; expected people large enough to learn poses from"
+            f"{dataset.root}: nobody in {split} has {LEAST_JOINTS} labeled joints and an area of "
+            f"{(LEAST_SIDE * size[0]) ** 2:.0f} pixels; expected people large enough to learn from"
         )
     key = hash_json([_VERSION, dataset.fingerprint, str(dataset.root), split, list(size), SHARE])
     target = Path(cache_dir) / f"poses-{split}-{key}.npz"
@@ -224,7 +229,7 @@ def _write(
                 )
         people = table["people"].iloc[row]
         pixels[k], joints[k] = cut(picture, people, i, size)
-        left, top, right, bottom = window(people[i], size)
+        _, top, _, bottom = window(people[i], size)
         heights[k] = people[i].box[3] * size[0] / (bottom - top)
     unfinished = target.with_suffix(".unfinished")
     try:
@@ -269,7 +274,6 @@ def batch(
     device: str,
 ) -> PoseBatch:
     """The people `rows`, varied at random, and their targets, on `device`."""
-    height, width = people.size
     matrix, flips = draw(len(rows), people.size, augmentation, generator)
     pixels = people.pixels.take(rows, flips, None, None, 0).to(device)
     pixels = _moved(pixels.permute(0, 3, 1, 2).float(), matrix)

@@ -7,7 +7,8 @@ are present. The identifier is what stands before the first underscore of the pe
 the identity. There is no camera in the names.
 
 The release has no split for re-identification, and the one in use for attributes has the same
-people in training and test. The one here is ours, by rule: see `split`.
+people in training and test. The one here is ours, by rule: see
+`split_people`.
 """
 
 import hashlib
@@ -45,7 +46,7 @@ SUBSETS: Mapping[str, int] = MappingProxyType(
         "VIPeR": 1_264,
     }
 )
-IMAGES = sum(SUBSETS.values())
+PUBLISHED = {NAME: {subset: Counts(images, None) for subset, images in SUBSETS.items()}}
 SPLITS = 10
 
 TREE = f"""
@@ -56,7 +57,7 @@ PETA dataset/
 """
 
 # Shares of the split: 9,500, 1,900 and 7,600 images of 19,000, 423 of the last the queries.
-TRAIN_SHARE, LEFT_OUT_SHARE = 0.5, 0.1
+TRAIN_SHARE, VAL_SHARE = 0.5, 0.1
 QUERIES = 423
 
 COLORS = tuple(
@@ -170,10 +171,9 @@ class Person:
 def load(root: Path, split: int = 0, check_files: bool = True) -> Dataset:
     """Read the release, or a generated dataset of the same form, from `root`/PETA dataset.
 
-    Splits: train, query and gallery, of different people; see `split`. `pid` counts all persons
-    from 1 in the order of subset and identifier. There are no cameras: `camid` is 1 for training
-    images and queries and 2 for the gallery, so that nothing is excluded from a ranking. `source`
-    is the subset.
+    Splits: train, val, query and gallery; see `split_people`. `pid` counts all persons from 1 in
+    the order of subset and identifier. There are no cameras: `camid` is 2 for the gallery and 1
+    for all else, so that nothing is excluded from a ranking. `source` is the subset.
 
     Args:
         root: the folder that contains "PETA dataset"/.
@@ -188,7 +188,6 @@ def load(root: Path, split: int = 0, check_files: bool = True) -> Dataset:
     image_sets.check_split(NAME, split, SPLITS)
     folder, people = _read(root)
     synthetic = checks.read_synthetic(folder)
-    notes = _check_counts(folder, people, synthetic)
     parts = split_people(people, split)
     pids = {person.key: pid for pid, person in enumerate(people, start=1)}
 
@@ -200,8 +199,10 @@ def load(root: Path, split: int = 0, check_files: bool = True) -> Dataset:
         name: image_sets.frame(
             rows(parts[name], 2 if name == "gallery" else 1), train=name == "train"
         )
-        for name in ("train", "query", "gallery")
+        for name in parts
     }
+    image_sets.check_counts(FOLDER, folder, count(splits), synthetic, PUBLISHED[NAME])
+    notes = _notes(people)
     notes += image_sets.check_matches(FOLDER, folder, splits["query"], splits["gallery"])
     paths = [path for person in people for path in person.images]
     bytes_of = file_sizes(folder, paths)
@@ -222,19 +223,19 @@ def load(root: Path, split: int = 0, check_files: bool = True) -> Dataset:
 
 
 def split_people(people: Sequence[Person], number: int) -> dict[str, list[tuple[Person, str]]]:
-    """Random split `number` of all persons: "train", "left out", "query" and "gallery", each a
+    """Random split `number` of all persons: "train", "val", "query" and "gallery", each a
     list of images with their persons.
 
     The rule: persons with more images come first, those with equally many by the SHA-256 of
     "peta split <number> <subset>/<identifier>". Each goes where, in proportion to its size, most
-    room is left: training has half of all images, a tenth is left out (the validation images of the
-    attribute benchmarks), the rest is the test. The first 423 test persons with several images, by
-    the same SHA-256, have one of them as query, the first by that of its path; all other test
-    images are the gallery. So 19,000 images come to the numbers that are in use, 9,500, 423 and
-    7,177, without a person on both sides.
+    room is left: training has half of all images, "val" a tenth (the validation images of the
+    attribute benchmarks, not used here), the test the rest. The first 423 test persons with several
+    images, by the same SHA-256, have one of them as query, the first by that of its path; all other
+    test images are the gallery. So 19,000 images come to the numbers that are in use, 9,500, 423
+    and 7,177, without a person on both sides.
     """
     total = sum(len(person.images) for person in people)
-    size = {"train": round(TRAIN_SHARE * total), "left out": round(LEFT_OUT_SHARE * total)}
+    size = {"train": round(TRAIN_SHARE * total), "val": round(VAL_SHARE * total)}
     size["test"] = total - sum(size.values())
     room = dict(size)
     members: dict[str, list[Person]] = {name: [] for name in size}
@@ -244,7 +245,7 @@ def split_people(people: Sequence[Person], number: int) -> dict[str, list[tuple[
         room[part] -= len(person.images)
     parts: dict[str, list[tuple[Person, str]]] = {
         name: [(person, path) for person in members[name] for path in person.images]
-        for name in ("train", "left out")
+        for name in ("train", "val")
     }
     parts |= {"query": [], "gallery": []}
     for person in sorted(members["test"], key=lambda p: _order(number, p.key)):
@@ -377,25 +378,18 @@ _KNOWN = frozenset(TOKENS) | set(_DROPPED)
 # ------------------------------------------------------------------ counts
 
 
-def count(people: Sequence[Person]) -> dict[str, Counts]:
-    """Images of every subset."""
-    return {
-        subset: Counts(images=sum(len(p.images) for p in people if p.subset == subset), ids=None)
-        for subset in SUBSETS
-    }
+def count(splits: Mapping[str, pd.DataFrame]) -> dict[str, Counts]:
+    """Images of every subset, in all splits."""
+    sources = pd.concat([table["source"] for table in splits.values()])
+    return {subset: Counts(int((sources == subset).sum()), None) for subset in SUBSETS}
 
 
 def expected_counts(synthetic: dict[str, Any] | None) -> dict[str, Counts]:
     """Published counts, or for generated data those it was written with."""
-    published = {subset: Counts(images=images, ids=None) for subset, images in SUBSETS.items()}
-    return image_sets.expected_counts(synthetic, published)
+    return image_sets.expected_counts(synthetic, PUBLISHED[NAME])
 
 
-def _check_counts(
-    folder: Path, people: Sequence[Person], synthetic: dict[str, Any] | None
-) -> tuple[str, ...]:
-    published = {subset: Counts(images=images, ids=None) for subset, images in SUBSETS.items()}
-    image_sets.check_counts(FOLDER, folder, count(people), synthetic, published)
+def _notes(people: Sequence[Person]) -> tuple[str, ...]:
     notes = ["the split for re-identification is not part of the release"]
     if without := sum(not person.images for person in people):
         notes.append(f"{without} lines of {LABELS} files have no image")

@@ -79,8 +79,8 @@ class CompactBilinear(nn.Module):
             x = x.to(torch.promote_types(x.dtype, torch.float32))
             S = count_sketch(x.flatten(2).transpose(1, 2), self.h1, self.s1, self.D)
             y = torch.cat([part.to(x).flatten(2) for part in ys], 1)  # (B, sum J, h w)
-            M = torch.bmm(y, S) / S.shape[1]  # (B, sum J, D)
-            shifted = M.gather(2, self._shifts().expand(len(M), -1, -1)) * self.s2.to(M)[:, None]
+            M = torch.bmm(y * (self.s2.to(y)[:, None] / y.shape[2]), S)  # (B, sum J, D)
+            shifted = M.gather(2, self._shifts().expand(len(M), -1, -1))
             return [group.sum(1) for group in shifted.split(self.groups, 1)]
 
     def _shifts(self) -> Tensor:

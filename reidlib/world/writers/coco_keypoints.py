@@ -39,7 +39,7 @@ VERSION = 1  # bump when the plan or the file formats change
 FULL = (64_115, 2_693)  # pictures with people in train and val
 _PEOPLE = 9_000_000  # first person of the world
 _MOST = 4  # people in a picture
-_UNLABELED, _CROWD = 9, 11  # every so many people, every so many pictures
+_UNLABELED, _CROWD = 7, 11  # every so many pictures have one
 _NARROWEST = 0.34  # height / width of a cut of the background
 _NATIVE_PIXELS = 400 * 500
 _FACE = (0, 1, 2, 3, 4)  # COCO's joints that nobody guesses where they are hidden
@@ -134,9 +134,7 @@ def draw_scene(
     native = round(height * LOOKS[scene.family].height[1] / tall) if size else height
     common = replace(shots[0], occluder="none", bystander=False)
     aspect = max(_NARROWEST, height / width)
-    ground = backdrop(
-        seed, scene.family, scene.camid, common.background, aspect, (height, width)
-    )
+    ground = backdrop(seed, scene.family, scene.camid, common.background, aspect, (height, width))
     picture = develop(ground, common, (native, round(native * width / height)))
     owner = np.zeros((height, width), np.uint8)  # whose pixels these are, from 1
     joints = []
@@ -164,7 +162,7 @@ def draw_scene(
         mask = (owner == i).astype(np.uint8)
         if not mask.any():
             continue
-        labeled = scene.people[i - 1] // _MOST % _UNLABELED != 4 or i > 1
+        labeled = scene.number % _UNLABELED != 4 or i < len(joints)
         people.append(
             _annotation(
                 scene.number, _MOST * scene.number + i, mask, _hidden(found, owner, i),
@@ -177,7 +175,7 @@ def draw_scene(
 def _joints(rendering: Rendering, x: int, y: int) -> np.ndarray:
     """COCO's 17 joints (17, 3) in pixels of the whole picture, v 2 or 1."""
     found = np.delete(rendering.joints, NECK, axis=0)[np.argsort(FROM_COCO)].astype(np.float64)
-    found[:, :2] = np.floor(found[:, :2]) + (x, y)  # the pixel that a joint is in
+    found[:, :2] = np.floor(found[:, :2]) + np.array((x, y))  # the pixel that a joint is in
     found[:, 2] = 1 + (found[:, 2] > 0)
     return found
 
