@@ -12,6 +12,7 @@ from pathlib import Path
 from reidlib.data import content
 from reidlib.data.batches.borrowed_captions import find_annotation, join_captions
 from reidlib.data.dataset import Dataset, Hashed
+from reidlib.data.formats import attributes, peta
 from reidlib.data.formats.mask_files import mask_paths
 from reidlib.errors import UsageError
 
@@ -42,9 +43,23 @@ def _has_captions(dataset: Dataset) -> bool:
     return "captions" in dataset.splits["train"]
 
 
+def _attributes(dataset: Dataset) -> list[Path]:
+    if dataset.name == peta.NAME:
+        return peta.attribute_files(dataset)
+    return [attributes.find(dataset)]
+
+
+def _check_attributes(dataset: Dataset) -> None:
+    if dataset.name == peta.NAME:
+        peta.load_attributes(dataset)
+    else:
+        attributes.load(dataset)
+
+
 NEEDS: dict[str, Need] = {
     "masks": Need(_masks, _masks),
     "captions": Need(_captions, _check_captions),
+    "attributes": Need(_attributes, _check_attributes),
 }
 
 

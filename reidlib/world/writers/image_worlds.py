@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate
@@ -180,11 +180,16 @@ def describe(seed: int, picture: Picture, shot: Shot, rendering: Rendering) -> d
 
 
 def write_part(
-    folder: Path, seed: int, size: tuple[int, int] | None, part: Sequence[Picture]
+    folder: Path,
+    seed: int,
+    size: tuple[int, int] | None,
+    part: Sequence[Picture],
+    watch: Callable[[Picture, Rendering | None], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Draw and save pictures; return for each its entry in CUHK-PEDES (empty: none).
 
-    `size` is (height, width), None for sizes typical of the source. What is written depends on the
+    `size` is (height, width), None for sizes typical of the source. `watch` is called with every
+    picture and what was drawn, None for pictures of nothing. What is written depends on the
     arguments only. Raises `OSError`.
     """
     cv2.setNumThreads(1)
@@ -193,10 +198,14 @@ def write_part(
         if picture.box == "nothing":
             save(folder / picture.path, _nothing(seed, picture, size))
             entries.append({})
+            if watch is not None:
+                watch(picture, None)
             continue
         shot, rendering = draw(seed, picture, size)
         save(folder / picture.path, rendering.image)
         entries.append(describe(seed, picture, shot, rendering))
+        if watch is not None:
+            watch(picture, rendering)
     return entries
 
 
