@@ -9,7 +9,7 @@ import pytest
 
 from reidlib.data.dataset import Dataset
 from reidlib.data.extras import NEEDS, check, extra_files, extras_fingerprint
-from reidlib.data.formats import cuhk_pedes, market1501
+from reidlib.data.formats import cuhk_pedes, market1501, peta
 from reidlib.errors import DataError, UsageError
 from reidlib.world.write import write
 
@@ -94,6 +94,37 @@ def test_a_text_dataset_brings_its_captions(root: Path) -> None:
     assert extra_files("captions", dataset) == []
     check("captions", dataset)
     assert extras_fingerprint(("captions",), dataset) == ""
+
+
+def test_attributes(root: Path) -> None:
+    dataset = market(root)
+    (path,) = extra_files("attributes", dataset)
+    assert path == dataset.root / "market_attribute.mat"
+    check("attributes", dataset)
+    assert extras_fingerprint(("attributes",), dataset) != ""
+    clone = root / "Market-1501_Attribute"
+    clone.mkdir()
+    path.rename(clone / path.name)
+    assert extra_files("attributes", dataset) == [clone / path.name]
+    assert extras_fingerprint(("attributes",), replace(dataset, split=1)) != ""
+    (clone / path.name).write_bytes(b"no MATLAB")
+    with pytest.raises(DataError, match=path.name):
+        check("attributes", replace(dataset, split=2))
+    (clone / path.name).unlink()
+    with pytest.raises(DataError, match="no attribute file"):
+        extra_files("attributes", dataset)
+    with pytest.raises(UsageError, match="viper has no attribute file"):
+        check("attributes", replace(dataset, name="viper"))
+
+
+def test_attributes_of_peta(tmp_path: Path) -> None:
+    write("peta", tmp_path, seed=7, ids=(30,), size=(24, 12))
+    dataset = peta.load(tmp_path)
+    files = extra_files("attributes", dataset)
+    assert len(files) == 10 and {path.name for path in files} == {"Label.txt"}
+    check("attributes", dataset)
+    assert extras_fingerprint(("attributes",), dataset) == ""
+    assert extras_fingerprint(("attributes",), replace(dataset, synthetic=None)) != ""
 
 
 def test_generated_data_stands_for_its_extras(written: Path) -> None:

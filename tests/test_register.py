@@ -61,6 +61,7 @@ def test_names_are_told_apart() -> None:
 def test_random_splits() -> None:
     assert {name: splits_of(name) for name in names() if splits_of(name) > 1} == {
         "cuhk03-classic-labeled": 20, "cuhk03-classic-detected": 20, "cuhk01": 10, "viper": 10,
+        "peta": 10,
     }  # fmt: skip
     for name in names():
         last = with_split(name, splits_of(name) - 1)

@@ -12,7 +12,7 @@ from pathlib import Path
 from reidlib.data import content
 from reidlib.data.batches.borrowed_captions import find_annotation, join_captions
 from reidlib.data.dataset import Dataset, Hashed
-from reidlib.data.formats import keypoints
+from reidlib.data.formats import attributes, keypoints, peta
 from reidlib.data.formats.mask_files import mask_paths
 from reidlib.errors import UsageError
 
@@ -55,10 +55,24 @@ def _check_keypoints(dataset: Dataset) -> None:
         keypoints.load(dataset, split)
 
 
+def _attributes(dataset: Dataset) -> list[Path]:
+    if dataset.name == peta.NAME:
+        return peta.attribute_files(dataset)
+    return [attributes.find(dataset)]
+
+
+def _check_attributes(dataset: Dataset) -> None:
+    if dataset.name == peta.NAME:
+        peta.load_attributes(dataset)
+    else:
+        attributes.load(dataset)
+
+
 NEEDS: dict[str, Need] = {
     "masks": Need(_masks, _masks),
     "captions": Need(_captions, _check_captions),
     "keypoints": Need(_keypoints, _check_keypoints),
+    "attributes": Need(_attributes, _check_attributes),
 }
 
 

@@ -75,6 +75,10 @@ FORMATS: dict[str, Format] = {
     "cuhk01": _form("CUHK01", "cuhk01", {"cuhk01": 10}, "cuhk01"),
     "cuhk-sysu": _form("CUHK-SYSU", "cuhk_sysu", {"cuhk-sysu": 1}, "sysu", exports=True),
     "viper": _form("VIPeR", "viper", {"viper": 10}, "viper"),
+    "peta": _form("PETA dataset", "peta", {"peta": 10}, "campus", "cuhk03", "cuhk01", "msmt",
+                  "sysu", "duke", "viper", "market"),
+    "coco-keypoints": _form("coco", "coco_keypoints", {"coco-keypoints": 1}, "cuhk01", "market",
+                            "cuhk03", "viper", "sysu", "duke", "msmt", "campus"),
     # For pretraining: people who are in none of the above.
     "strangers": _form("strangers", "strangers", {"strangers": 1}, "cuhk01", "cuhk03", "market",
                        "sysu", "viper", "duke", "msmt", "campus"),

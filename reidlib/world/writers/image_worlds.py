@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate
@@ -191,11 +191,13 @@ def write_part(
     size: tuple[int, int] | None,
     part: Sequence[Picture],
     keypoints: bool = False,
+    watch: Callable[[Picture, Rendering | None], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Draw and save pictures; return for each its entry in CUHK-PEDES (empty: none).
 
     `size` is (height, width), None for sizes typical of the source. `keypoints`: write what a pose
-    estimator would find, too. What is written depends on the arguments only. Raises `OSError`.
+    estimator would find, too. `watch` is called with every picture and what was drawn, None for
+    pictures of nothing. What is written depends on the arguments only. Raises `OSError`.
     """
     cv2.setNumThreads(1)
     entries = []
@@ -207,12 +209,16 @@ def write_part(
             if keypoints:
                 write_keypoints(path, np.zeros((len(JOINTS), 3)), image.shape[:2])
             entries.append({})
+            if watch is not None:
+                watch(picture, None)
             continue
         shot, rendering = draw(seed, picture, size)
         save(folder / picture.path, rendering.image)
         if keypoints:
             write_keypoints(path, estimate(rendering, shot), rendering.image.shape[:2])
         entries.append(describe(seed, picture, shot, rendering))
+        if watch is not None:
+            watch(picture, rendering)
     return entries
 
 

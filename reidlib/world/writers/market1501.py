@@ -2,12 +2,11 @@
 
 A query is the hand-drawn box of a frame, and is in gt_bbox too; other images there are hand-drawn
 boxes of frames whose detector's box is in the training or the test folder. gt_query/, which
-follows from the file names, is not written. Key points are
-(`reidlib.world.writers.keypoints`).
+follows from the file names, is not written. Key points (`reidlib.world.writers.keypoints`) and the
+persons' attributes, as market_attribute.mat, are.
 """
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,14 @@ from reidlib.data.formats.market1501 import (
     SOURCE,
 )
 from reidlib.world.dice import Dice
-from reidlib.world.writers import image_worlds
+from reidlib.world.drawing.render import Rendering
+from reidlib.world.writers import attributes, image_worlds
 from reidlib.world.writers.captioned_worlds import PlannedImage, choose, choose_new
 from reidlib.world.writers.image_worlds import Description, Picture, deal
 
 __all__ = ["NAME", "VERSION", "bytes_needed", "count", "finish", "plan", "write_part"]
 
-VERSION = 3  # bump when the plan or the file formats change
+VERSION = 4  # bump when the plan or the file formats change
 
 FULL = (751, 750)  # identities of train and test
 _CAMERAS = 6
@@ -36,8 +36,6 @@ _DESCRIBED = 4  # images of a person in CUHK-PEDES, each by another camera
 _NATIVE_PIXELS = 128 * 64
 # People in bad boxes and places of false alarms, beyond the dataset's own people.
 _STRANGERS, _PLACES = 500_000, 600_000
-
-write_part = partial(image_worlds.write_part, keypoints=True)
 
 
 def plan(
@@ -200,6 +198,25 @@ def prepare(folder: Path) -> None:
         (folder / name).mkdir()
 
 
+def write_part(
+    folder: Path, seed: int, size: tuple[int, int] | None, part: Sequence[Picture]
+) -> list[dict[str, Any]]:
+    """As `image_worlds.write_part`; for each picture its entry and what it shows of its person."""
+    looks: list[attributes.Look | None] = []
+
+    def watch(picture: Picture, rendering: Rendering | None) -> None:
+        looks.append(None if rendering is None else attributes.look(seed, picture, rendering))
+
+    entries = image_worlds.write_part(folder, seed, size, part, keypoints=True, watch=watch)
+    return [{"entry": entry, "look": look} for entry, look in zip(entries, looks, strict=True)]
+
+
 def finish(folder: Path, entries: Sequence[dict[str, Any]]) -> None:
-    """Write what CUHK-PEDES says about these images."""
-    image_worlds.write_excerpt(folder, entries)
+    """Write what CUHK-PEDES says about these images, and the attributes of the persons."""
+    image_worlds.write_excerpt(folder, [entry["entry"] for entry in entries])
+    people = attributes.halves(entry["look"] for entry in entries)
+    labels = {
+        half: {pid: attributes.market(*person) for pid, person in mine.items()}
+        for half, mine in people.items()
+    }
+    attributes.write(folder, NAME, labels)

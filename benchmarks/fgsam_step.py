@@ -1,0 +1,124 @@
+"""Training speed of FGSAM against its limit, its two bare encoders.
+
+    python benchmarks/fgsam_step.py [--device cpu|cuda] [--batch 64] [--size 256 128] [--steps 3]
+
+Limit: ResNet-50 forward and backward on the images, then the pose resolve net (VGG-19 front, three
+stages of two streams, without channel parse blocks) forward and backward. Step: the forward pass of
+the final model with the attributes of Market-1501, its losses, backward and Adam step on the same
+batch. The parts are measured by turns; times are medians. On CUDA all run in bf16 autocast,
+channels last. `share_of_limit` compares wall-clock times; `share_of_limit_cpu_time`, of the CPU
+only, the processor time spent, which other load on the machine disturbs less. The last line is
+JSON.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from reidlib.data.formats.attributes import MARKET, sizes
+from reidlib.models.fgsam import FGSAM, FGSAMConfig
+from reidlib.models.pose_resolve import PoseConfig, PoseResolveNet
+
+PARTS = ("resnet", "pose", "step", "adam")
+IDS, IMAGES_EACH = 751, 4
+
+
+def seconds(device: str, work: Callable[[], None]) -> tuple[float, float]:
+    """Wall-clock time and processor time of `work`."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    start, spent = time.perf_counter(), time.process_time()
+    work()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start, time.process_time() - spent
+
+
+def share(times: dict[str, list[tuple[float, float]]], kind: int) -> float:
+    """Median over turns of the limit's time over the step's."""
+    turns = zip(*([t[kind] for t in times[name]] for name in PARTS), strict=True)
+    return round(statistics.median((a + b) / (c + d) for a, b, c, d in turns), 4)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--size", type=int, nargs=2, default=(256, 128), metavar=("H", "W"))
+    parser.add_argument("--steps", type=int, default=3, help="measured steps, after one warm-up")
+    args = parser.parse_args()
+    device, B = args.device, args.batch
+
+    generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    known = sizes(MARKET.attributes)
+    model = FGSAM(FGSAMConfig(ids=IDS, attributes=known)).to(device)
+    pose = PoseResolveNet(PoseConfig()).to(device)
+    images = torch.randn(B, 3, *args.size, generator=generator).to(device)
+    images = images.contiguous(memory_format=torch.channels_last)
+    labels = (torch.arange(B) // IMAGES_EACH).to(device)
+    attributes = torch.stack([torch.randint(n, (B,), generator=generator) for _, n in known], 1)
+    attributes = attributes.to(device)
+    for net in (model.backbone, model.pose, pose):
+        net.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-5, fused=True)
+    bf16 = {"device_type": device, "dtype": torch.bfloat16, "enabled": device == "cuda"}
+
+    def encode_images() -> None:
+        with torch.autocast(**bf16):
+            out = model.backbone(images)
+        out.backward(torch.ones_like(out))
+
+    def resolve_poses() -> None:
+        with torch.autocast(**bf16):
+            out = torch.cat(pose(images)[-1], 1)
+        out.backward(torch.ones_like(out))
+        pose.zero_grad(set_to_none=True)
+
+    def step() -> None:
+        with torch.autocast(**bf16):
+            terms = model(images, labels, attributes)
+        torch.stack(list(terms.values())).sum().backward()
+
+    def update() -> None:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    parts = dict(zip(PARTS, (encode_images, resolve_poses, step, update), strict=True))
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in PARTS}
+    for turn in range(args.steps + 1):
+        for name, work in parts.items():
+            if name == "step":
+                model.zero_grad(set_to_none=True)
+            taken = seconds(device, work)
+            if turn:
+                times[name].append(taken)
+    median = {name: statistics.median(wall for wall, _ in t) for name, t in times.items()}
+    for name, value in median.items():
+        print(f"{name:8s}{value * 1e3:10.1f} ms")
+    result = {
+        "benchmark": "fgsam_step",
+        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "batch": B,
+        "size": list(args.size),
+        "steps": args.steps,
+        "median_ms": {name: round(value * 1e3, 2) for name, value in median.items()},
+        "images_per_s": round(B / (median["step"] + median["adam"]), 3),
+        "limit_images_per_s": round(B / (median["resnet"] + median["pose"]), 3),
+        "share_of_limit": share(times, 0),
+        "share_of_limit_cpu_time": share(times, 1) if device == "cpu" else None,
+        "peak_gib": (
+            round(torch.cuda.max_memory_allocated() / 2**30, 2) if device == "cuda" else None
+        ),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
