@@ -59,12 +59,13 @@ def test_broken_dataset_says_what_the_loader_says(tiny_world: Path, tmp_path: Pa
 
 
 @pytest.fixture(scope="module")
-def eight(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with eight datasets, tiny."""
-    root = tmp_path_factory.mktemp("eight")
+def nine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with all nine datasets, tiny."""
+    root = tmp_path_factory.mktemp("nine")
     sizes = {
         "cuhk-pedes": (4, 1, 2), "icfg-pedes": (3, 2), "rstpreid": (2, 1, 1), "market1501": (3, 3),
         "cuhk03": (4, 3), "cuhk01": (4,), "cuhk-sysu": (3, 3), "viper": (4,),
+        "dukemtmc-reid": (3, 3),
     }  # fmt: skip
     for name, ids in sizes.items():
         write(name, root, seed=3, ids=ids, size=(32, 16))
@@ -83,19 +84,19 @@ def state_of(root: Path) -> dict[str, tuple[int, int]]:
     }
 
 
-def test_nothing_is_written(eight: Path) -> None:
+def test_nothing_is_written(nine: Path) -> None:
     """Also not the images of CUHK03 and the crops of CUHK-SYSU."""
-    before = state_of(eight)
-    rows = present(eight)
-    assert len(rows) == 11 and {row["state"] for row in rows} == {"ok"}, rows
+    before = state_of(nine)
+    rows = present(nine)
+    assert len(rows) == 12 and {row["state"] for row in rows} == {"ok"}, rows
     assert all(c["found"] == c["expected"] for row in rows for c in row["counts"])
-    assert state_of(eight) == before
+    assert state_of(nine) == before
     assert doctor.is_fine(rows)
 
 
-def test_eight_damaged_datasets_tell_eight_stories(eight: Path, tmp_path: Path) -> None:
+def test_nine_damaged_datasets_tell_nine_stories(nine: Path, tmp_path: Path) -> None:
     root = tmp_path / "data"
-    shutil.copytree(eight, root)
+    shutil.copytree(nine, root)
     pedes, icfg, rstp = root / "CUHK-PEDES", root / "ICFG-PEDES", root / "RSTPReid"
     (pedes / "reid_raw.json").write_text("[" * 100_000)
     first = sorted((icfg / "imgs").rglob("*.jpg"))[0]
@@ -107,17 +108,18 @@ def test_eight_damaged_datasets_tell_eight_stories(eight: Path, tmp_path: Path) 
     mat = root / "cuhk03_release" / "cuhk-03.mat"
     mat.write_bytes(mat.read_bytes()[:1000])
     (root / "CUHK01" / "SYNTHETIC.json").unlink()
+    (root / "DukeMTMC-reID" / "SYNTHETIC.json").unlink()
     (root / "CUHK-SYSU" / "annotation" / "Images.mat").write_bytes(b"MATLAB 5.0 MAT-file, not")
     shutil.rmtree(root / "VIPeR")
     (root / "VIPeR").symlink_to(tmp_path / "nowhere")
     before = state_of(root)
     rows = present(root)
-    assert {row["state"] for row in rows} == {"wrong"} and len(rows) == 11
+    assert {row["state"] for row in rows} == {"wrong"} and len(rows) == 12
     expected = {
         "cuhk-pedes": "nested too deeply", "icfg-pedes": f"1 changed.*{first.name}",
         "rstpreid": "entry 0.*without empty parts", "market1501": "query is not a folder",
         "cuhk03-np-labeled": "HDF5.*truncated", "cuhk01": r"found / expected.*\*",
-        "cuhk-sysu": r"Images\.mat", "viper": "VIPeR",
+        "cuhk-sysu": r"Images\.mat", "viper": "VIPeR", "dukemtmc-reid": "withdrawn in 2019",
     }  # fmt: skip
     details = {row["name"]: row["detail"] for row in rows}
     for name, story in expected.items():
@@ -126,12 +128,12 @@ def test_eight_damaged_datasets_tell_eight_stories(eight: Path, tmp_path: Path) 
     assert doctor.format_findings(rows)
 
 
-def test_an_unforeseen_error_does_not_end_it(eight: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unforeseen_error_does_not_end_it(nine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("unforeseen \udcff")
 
     monkeypatch.setattr("reidlib.data.formats.market1501.load", broken)
-    rows = {row["name"]: row for row in doctor.datasets(eight)}
+    rows = {row["name"]: row for row in doctor.datasets(nine)}
     assert rows["market1501"]["state"] == "wrong"
     assert "ZeroDivisionError" in rows["market1501"]["detail"]
     assert rows["viper"]["state"] == "ok"
@@ -139,11 +141,11 @@ def test_an_unforeseen_error_does_not_end_it(eight: Path, monkeypatch: pytest.Mo
 
 
 def test_files_without_an_end_are_named_at_once(
-    eight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    nine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What lacks only JPEG's end marker would stop trainings on real data, one after the other."""
     root = tmp_path / "data"
-    shutil.copytree(eight / market1501.FOLDER, root / market1501.FOLDER)
+    shutil.copytree(nine / market1501.FOLDER, root / market1501.FOLDER)
     dataset = market1501.load(root)
     monkeypatch.setattr(market1501, "load", lambda *_: replace(dataset, synthetic=None))
     monkeypatch.setattr(market1501, "PUBLISHED", {"market1501": market1501.count(dataset.splits)})
