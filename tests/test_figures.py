@@ -53,7 +53,8 @@ def label_of(html: Html) -> str:
 
 
 def caption_of(html: Html) -> str:
-    return re.search(r"<figcaption>(.*?)</figcaption>", html.html)[1]
+    found = re.search(r"<figcaption>(.*?)</figcaption>", html.html)[1]
+    return found.replace("\N{WORD JOINER}", "")
 
 
 def kinds(html: Html) -> list[str]:
@@ -64,7 +65,8 @@ def kinds(html: Html) -> list[str]:
 
 
 def texts(html: Html, where: str) -> list[str]:
-    return re.findall(rf'<span class="{where}">([^<]*)</span>', html.html)
+    found = re.findall(rf'<span class="{where}">([^<]*)</span>', html.html)
+    return [text.replace("\N{WORD JOINER}", "") for text in found]
 
 
 def result(verdict: str, difference: float | None, says: str = "a claim $x$") -> ClaimResult:
@@ -249,6 +251,8 @@ def test_gallery_marks_by_color_shape_and_sign_and_says_the_ranks() -> None:
     assert texts(html, "under") == ["0.500", "0.250", "0.125"]
     assert alts(html) == ["rank 1, wrong", "rank 2, correct", "rank 3, wrong"]
     assert "correct at rank 2" in label_of(html) and "correct at rank 2" in caption_of(html)
+    assert caption_of(html).startswith("Query: “q”. Best")
+    assert "Query: “A man.” Best" in caption_of(figures.gallery("A man.", images(1), [True]))
     none = figures.gallery("q", images(3), [False] * 3)
     assert "none of them correct" in caption_of(none) and "good" not in kinds(none)
     assert "4px solid var(--r-green)" in fragment_css()

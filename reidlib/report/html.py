@@ -278,7 +278,7 @@ def _cell(cell: Any, number: int, markdown: _Markdown) -> str:
 
 def _highlighted(code: str) -> str:
     formatted = highlight(code, PythonLexer(), HtmlFormatter(nowrap=True))
-    return f"<pre><code>{formatted}</code></pre>\n"
+    return f'<pre tabindex="0"><code>{formatted}</code></pre>\n'  # scrolls, with keys too
 
 
 def _output(output: Any, number: int, markdown: _Markdown) -> str:

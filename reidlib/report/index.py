@@ -20,7 +20,6 @@ from reidlib.papers.tables import FilledTable, count_rows
 from reidlib.report import escape, template_text
 from reidlib.report.labels import marked
 from reidlib.report.style import page_css
-from reidlib.report.summary_text import is_judged
 from reidlib.report.tables import signed
 from reidlib.report.verdicts import (
     LOOKS,
@@ -28,6 +27,7 @@ from reidlib.report.verdicts import (
     bar,
     counted,
     counts,
+    is_judged,
     kind_in,
     label,
     leaning,

@@ -3,7 +3,8 @@
 from reidlib.report import Html
 from reidlib.report.figures.forest import forest
 from reidlib.report.results import PaperResults
-from reidlib.report.summary_text import is_judged, verdict
+from reidlib.report.summary_text import verdict
+from reidlib.report.verdicts import is_judged
 
 
 def opening(results: PaperResults, *, profile: str) -> Html:

@@ -7,17 +7,12 @@ from reidlib.report import Html, escape
 from reidlib.report.labels import plain
 from reidlib.report.results import PaperResults
 from reidlib.report.tables import signed
-from reidlib.report.verdicts import bar, counts, kind_of
+from reidlib.report.verdicts import bar, counts, is_judged, kind_of
 
 SMOKE = (
     "This is a smoke run: everything was trained for a few steps only, to see that it runs.",
     "The numbers mean nothing.",
 )
-
-
-def is_judged(profile: str) -> bool:
-    """Whether the numbers of a profile may be taken for evidence."""
-    return profile != "smoke"
 
 
 def in_three_sentences(results: PaperResults, *, profile: str = "") -> str:

@@ -38,6 +38,11 @@ LOOKS = {
 ORDER = tuple(LOOKS)  # as counts are listed and bars are built
 
 
+def is_judged(profile: str) -> bool:
+    """Whether the numbers of a profile may be taken for evidence."""
+    return profile != "smoke"
+
+
 def kind_of(result: ClaimResult) -> str:
     """The kind of look of a claim's result."""
     return "failed" if result.failed else result.verdict

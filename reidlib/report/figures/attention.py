@@ -105,7 +105,8 @@ def described(heat: np.ndarray) -> str:
 
 def _range(low: float, high: float) -> str:
     digits = 2 if high >= 0.1 else 4
-    return f"{low:.{digits}f}–{high:.{digits}f}"
+    ends = [f"{value:.{digits}f}" for value in (low, high)]
+    return "\N{WORD JOINER}–\N{WORD JOINER}".join(dict.fromkeys(ends))  # no new line within
 
 
 def _spans(named: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:

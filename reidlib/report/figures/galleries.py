@@ -50,9 +50,11 @@ def gallery(
     where = _where(found)
     if not found and first is not None:
         where += f"; the first correct one has rank {first}"
-    text = f"Query: “{query}”" if isinstance(query, str) else "Query: the image at the left"
-    label = f"{text}. The {len(images)} best matches, {where}."
-    return framed(pictures(items, label), f"{caption} {text}. Best matches first, {where}.".strip())
+    text = "Query: the image at the left."
+    if isinstance(query, str):
+        text = f"Query: “{query}”" + "." * (not query.endswith((".", "!", "?")))
+    label = f"{text} The {len(images)} best matches, {where}."
+    return framed(pictures(items, label), f"{caption} {text} Best matches first, {where}.".strip())
 
 
 def image_search(
