@@ -19,8 +19,8 @@ from reidlib.report.claims import claims_table, notes_list
 from reidlib.report.record import record
 from reidlib.report.results import PaperResults, collect
 from reidlib.report.settings import settings_table
-from reidlib.report.summary_text import is_judged
 from reidlib.report.tables import data_table, published_table
+from reidlib.report.verdicts import is_judged
 from reidlib.run.plan import key_of, plan, plan_experiments
 from reidlib.run.pool import raise_if_failed, run_missing
 from reidlib.run.session import Session
@@ -89,9 +89,7 @@ class Outcome:
 
     def table(self, number: int) -> Html:
         """A table of the paper beside the measurements."""
-        results = self.results
-        link = f"{results.paper}/table_{number}.csv"
-        return published_table(results.tables[number], synthetic=results.synthetic, csv=link)
+        return published_table(self.results.tables[number], synthetic=self.results.synthetic)
 
     def forest(self) -> Html:
         """The differences behind the claims with their intervals."""
