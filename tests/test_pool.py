@@ -54,7 +54,7 @@ def test_sigkill_in_mid_run_then_the_same_command_resumes_to_the_bit(data, tmp_p
         "import reidlib.train as t\n"
         "plain = t._epoch\n"
         "def _epoch(*a):\n"
-        "    if a[7] == 2:\n"
+        "    if a[-2] == 2:\n"
         "        os.kill(os.getppid(), signal.SIGKILL)\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return plain(*a)\n"
