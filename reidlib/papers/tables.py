@@ -134,7 +134,7 @@ class PublishedTable:
     backbone_column: str | None = None
     group_column: str | None = None  # rows are compared within groups; default: backbone_column
     baseline: Mapping[str, str] = field(default_factory=dict)  # group -> row the gains refer to
-    baseline_says: str = ""  # the baseline row in words
+    baseline_description: str = ""  # the baseline row in words
     ap_kind: str | None = None  # step | trapezoid, where mAP is compared
     note: str = ""
 

@@ -66,8 +66,8 @@ def published_table(filled: FilledTable, *, synthetic: bool, csv: str | None = N
     details = [f"{c}: {v} in all rows." for c, v in shown.constant.items()]
     if table.ap_kind:
         details.append(f"mAP of the {table.ap_kind} kind.")
-    if shown.gains and table.baseline_says:
-        details.append(f"Gains refer to {table.baseline_says}.")
+    if shown.gains and table.baseline_description:
+        details.append(f"Gains refer to {table.baseline_description}.")
     if details or table.note:
         caption += f"<br><small>{marked(' '.join([table.note, *details]).strip())}</small>"
     kind = "stacked" if shown.stacked else ""

@@ -8,7 +8,7 @@ person there it has to be said whether one is drawn (`ranking.single_shot`) or b
 import re
 from pathlib import Path
 
-from reidlib.data.dataset import Dataset, file_sizes
+from reidlib.data.dataset import Dataset
 from reidlib.data.formats import checks, image_sets
 from reidlib.data.formats.checks import Counts
 from reidlib.data.formats.image_sets import count
@@ -76,16 +76,7 @@ def load(root: Path, split: int = 0, check_files: bool = True) -> Dataset:
         rows[part].append((pid, camid, match[0], SOURCE))
     splits = {part: image_sets.frame(some, part == "train") for part, some in rows.items()}
     image_sets.check_counts(NAME, folder, count(splits), synthetic, EXPECTED)
-    paths = [path for table in splits.values() for path in table["path"]]
-    if check_files:
-        checks.check_files(FOLDER, folder / IMAGES, paths, file_sizes(folder / IMAGES, paths))
-    return Dataset(
-        name=NAME,
-        root=folder,
-        images=folder / IMAGES,
-        splits=splits,
-        files=tuple(f"{IMAGES}/{path}" for path in paths),
-        synthetic=synthetic,
-        split=split,
-        notes=(f"random half number {split + 1} of {SPLITS}: there is no official split",),
+    notes = (f"random half number {split + 1} of {SPLITS}: there is no official split",)
+    return image_sets.assembled(
+        NAME, folder, splits, synthetic, notes, images=IMAGES, split=split, check_files=check_files
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from reidlib.data.dataset import Dataset, file_sizes
+from reidlib.data.dataset import Dataset
 from reidlib.data.formats import checks, image_sets
 from reidlib.data.formats.checks import Counts
 from reidlib.data.formats.image_sets import count
@@ -43,7 +43,7 @@ DukeMTMC-reID/
 """
 
 _NAME = re.compile(r"(\d{4})_c([1-8])_f(\d{7})\.jpg", re.IGNORECASE)
-_SAYS = (
+_FORM = (
     "<person: 4 digits>_c<camera: 1-8>_f<frame: 7 digits>.jpg, for instance 0005_c2_f0046985.jpg"
 )
 
@@ -81,30 +81,14 @@ def load(root: Path, check_files: bool = True, withdrawn: bool = False) -> Datas
     notes = _check(folder, splits)
     if synthetic is None:
         notes += ("DukeMTMC-reID was withdrawn in 2019: not to be used in new work",)
-    paths = [path for table in splits.values() for path in table["path"]]
-    if check_files:
-        checks.check_files(FOLDER, folder, paths, file_sizes(folder, paths))
-    return Dataset(
-        name=NAME,
-        root=folder,
-        images=folder,
-        splits=splits,
-        files=tuple(paths),
-        synthetic=synthetic,
-        notes=notes,
-    )
+    return image_sets.assembled(NAME, folder, splits, synthetic, notes, check_files=check_files)
 
 
 def _rows(folder: Path, name: str) -> list[image_sets.Row]:
-    matches = image_sets.parse_names(folder / name, (".jpg",), _NAME, _SAYS, TREE)
+    matches = image_sets.parse_names(folder / name, (".jpg",), _NAME, _FORM, TREE)
     return [(int(m[1]), int(m[2]), f"{name}/{m[0]}", SOURCE) for m in matches]
 
 
 def _check(folder: Path, splits: dict[str, pd.DataFrame]) -> tuple[str, ...]:
-    both = sorted(set(splits["train"]["pid"]) & set(splits["gallery"]["pid"]))
-    if both:
-        raise DataError(
-            f"{folder}: {len(both)} persons are in {FOLDERS['train']} and in {FOLDERS['gallery']}, "
-            f"the first is {both[0]:04d}; expected every person in one half"
-        )
+    image_sets.check_halves(folder, splits, FOLDERS)
     return image_sets.check_matches(FOLDER, folder, splits["query"], splits["gallery"])

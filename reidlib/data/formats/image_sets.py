@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reidlib.data.dataset import labels
+from reidlib.data.dataset import Dataset, file_sizes, labels
 from reidlib.data.formats import checks
 from reidlib.data.formats.checks import Counts
 from reidlib.errors import DataError, UsageError
@@ -93,6 +93,53 @@ def check_counts(
     )
     expected = checks.expected_counts(published, synthetic, where, name)
     checks.check_counts(f"{where.name}, {name}", where, found, expected, hint)
+
+
+def check_halves(
+    folder: Path, splits: Mapping[str, pd.DataFrame], folders: Mapping[str, str]
+) -> None:
+    """Raise `DataError` if a person is in the training and in the gallery split; `folders` names
+    the folder of a split."""
+    both = sorted(set(splits["train"]["pid"]) & set(splits["gallery"]["pid"]))
+    if both:
+        raise DataError(
+            f"{folder}: {len(both)} persons are in {folders['train']} and in {folders['gallery']}, "
+            f"the first is {both[0]:04d}; expected every person in one half"
+        )
+
+
+def assembled(
+    name: str,
+    folder: Path,
+    splits: dict[str, pd.DataFrame],
+    synthetic: dict[str, Any] | None,
+    notes: tuple[str, ...],
+    *,
+    images: str = "",
+    split: int = 0,
+    check_files: bool = True,
+) -> Dataset:
+    """The dataset that a loader has read.
+
+    Args:
+        folder: that of the dataset; `images` is the one in it that paths are relative to.
+        split: number of the random split.
+        check_files: raise `DataError` if an image file is missing or empty.
+    """
+    place = folder / images
+    paths = [path for table in splits.values() for path in table["path"]]
+    if check_files:
+        checks.check_files(folder.name, place, paths, file_sizes(place, paths))
+    return Dataset(
+        name=name,
+        root=folder,
+        images=place,
+        splits=splits,
+        files=tuple(f"{images}/{path}" if images else path for path in paths),
+        synthetic=synthetic,
+        split=split,
+        notes=notes,
+    )
 
 
 def check_matches(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from reidlib.data.dataset import Dataset, file_sizes
+from reidlib.data.dataset import Dataset
 from reidlib.data.formats import checks, image_sets
 from reidlib.data.formats.checks import Counts
 from reidlib.data.register import FORMATS
@@ -75,18 +75,7 @@ def load(root: Path, check_files: bool = True) -> Dataset:
     }
     image_sets.check_counts(NAME, folder, count(splits), synthetic, EXPECTED)
     notes = _check(folder, splits)
-    paths = [path for table in splits.values() for path in table["path"]]
-    if check_files:
-        checks.check_files(FOLDER, folder, paths, file_sizes(folder, paths))
-    return Dataset(
-        name=NAME,
-        root=folder,
-        images=folder,
-        splits=splits,
-        files=tuple(paths),
-        synthetic=synthetic,
-        notes=notes,
-    )
+    return image_sets.assembled(NAME, folder, splits, synthetic, notes, check_files=check_files)
 
 
 def _rows(folder: Path, name: str) -> list[image_sets.Row]:
@@ -102,12 +91,7 @@ def _check(folder: Path, splits: dict[str, pd.DataFrame]) -> tuple[str, ...]:
                 f"{folder / wrong['path'].iloc[0]}: junk (-1) and distractors (0000) belong in "
                 f"{FOLDERS['gallery']}; expected a person's number in {FOLDERS[split]}"
             )
-    both = sorted(set(splits["train"]["pid"]) & set(splits["gallery"]["pid"]))
-    if both:
-        raise DataError(
-            f"{folder}: {len(both)} persons are in {FOLDERS['train']} and in {FOLDERS['gallery']}, "
-            f"the first is {both[0]:04d}; expected every person in one half"
-        )
+    image_sets.check_halves(folder, splits, FOLDERS)
     notes = image_sets.check_matches(FOLDER, folder, splits["query"], splits["gallery"])
     keys = ["pid", "camid"]
     queries = splits["query"][keys].drop_duplicates()

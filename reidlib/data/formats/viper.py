@@ -7,7 +7,7 @@ cam_a, the gallery those of cam_b: a single shot per person.
 import re
 from pathlib import Path
 
-from reidlib.data.dataset import Dataset, file_sizes
+from reidlib.data.dataset import Dataset
 from reidlib.data.formats import checks, image_sets
 from reidlib.data.formats.checks import Counts
 from reidlib.data.formats.image_sets import count
@@ -81,16 +81,7 @@ def load(root: Path, split: int = 0, check_files: bool = True) -> Dataset:
             rows[part].append((pid, camid, path, CAMERAS[camid - 1]))
     splits = {part: image_sets.frame(some, part == "train") for part, some in rows.items()}
     image_sets.check_counts(NAME, folder, count(splits), synthetic, EXPECTED)
-    paths = [path for table in splits.values() for path in table["path"]]
-    if check_files:
-        checks.check_files(FOLDER, folder, paths, file_sizes(folder, paths))
-    return Dataset(
-        name=NAME,
-        root=folder,
-        images=folder,
-        splits=splits,
-        files=tuple(paths),
-        synthetic=synthetic,
-        split=split,
-        notes=(f"random half number {split + 1} of {SPLITS}: there is no official split",),
+    notes = (f"random half number {split + 1} of {SPLITS}: there is no official split",)
+    return image_sets.assembled(
+        NAME, folder, splits, synthetic, notes, split=split, check_files=check_files
     )
