@@ -313,7 +313,7 @@ def curve(filled: FilledTable, which: str, metric: str) -> dict[str, list[float 
     return {c: [getattr(cell, which) for cell in cells if cell.column == c] for c in columns}
 
 
-def one_person(dataset: Dataset, most: int = 10) -> list[np.ndarray]:
+def one_person(dataset: Dataset, most: int = 8) -> list[np.ndarray]:
     """Images of the first person searched for, from all cameras, up to `most`."""
     splits = (dataset.splits[split] for split in ("query", "gallery"))
     both = pd.concat(splits, ignore_index=True).drop_duplicates("path")

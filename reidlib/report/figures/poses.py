@@ -12,6 +12,7 @@ from reidlib.report.figures.basics import BLUE, GRAY, SERIES, figure, new_figure
 from reidlib.report.figures.world import LIMBS
 from reidlib.report.palette import INK
 
+_PER_LINE = 2
 _ROOM = 0.27  # drawn around a picture, in its widths and heights: boxes reach outside
 
 
@@ -42,15 +43,18 @@ def body_parts(
     count = len(images)
     if {len(joints), len(boxes), len(whole), len(parts)} != {count}:
         raise ValueError(f"{count} images, and another number of poses, boxes or cuts")
-    tall = 3.1
-    ratio = max(image.shape[1] / image.shape[0] for image in images)
+    lines = -(-count // _PER_LINE)
+    tall = 3.4
+    wide = tall * max(image.shape[1] / image.shape[0] for image in images)
     fig, axes = new_figure(
-        count * (tall * ratio * 3 + 0.35), tall + 0.6, 1, 3 * count,
-        width_ratios=[1 + 2 * _ROOM, 1, 1] * count,
+        _PER_LINE * (3.6 * wide + 0.3), lines * (tall + 0.3) + 0.5, lines, 3 * _PER_LINE,
+        width_ratios=[1 + 2 * _ROOM, 1, 1] * _PER_LINE,
     )  # fmt: skip
+    for axis in axes.flat[3 * count :]:
+        axis.set_visible(False)
     said = []
     for n in range(count):
-        picture, body, cut = axes[0, 3 * n : 3 * n + 3]
+        picture, body, cut = axes.reshape(-1, 3)[n]
         _draw_picture(picture, images[n], joints[n], boxes[n])
         body.imshow(whole[n], aspect="auto")
         cut.imshow(_stacked(parts[n]), aspect="auto")
@@ -72,7 +76,8 @@ def body_parts(
         Line2D([], [], marker="o", color=BLUE, linestyle="", markerfacecolor=face, label=label)
         for face, label in ((BLUE, "joint found"), ("white", "joint filled in"))
     ]
-    fig.legend(handles=handles, loc="outside lower center", frameon=False, ncols=len(handles))
+    columns = -(-len(handles) // 2)
+    fig.legend(handles=handles, loc="outside lower center", frameon=False, ncols=columns)
     told = "; ".join(said)
     alt = f"{count} pictures of people with joints and boxes of {', '.join(names)}; {told}."
     return figure(fig, alt, f"{caption} {told.capitalize()}.".strip())
