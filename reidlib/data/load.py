@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from reidlib.data.dataset import Dataset
-from reidlib.data.formats import imagefolder
 from reidlib.data.register import FORMATS, format_of, loader_of, parse, splits_of, with_split
 
 __all__ = ["format_of", "load", "parse", "splits_of", "with_split"]
@@ -16,8 +15,7 @@ def load(root: Path, name: str, exports: Path | None = None, cache: Path | None 
 
     Args:
         name: one of `reidlib.data.register.names()`; for datasets with random splits also with
-            "-split-<k>" behind it, the number of the split (0 where none is given). Or
-            "imagefolder", of which nothing can be drawn.
+            "-split-<k>" behind it, the number of the split (0 where none is given).
         exports: folder for images that are kept inside other files (CUHK03, CUHK-SYSU) and
             written out on the first load; by default the dataset's own folder.
         cache: folder that remembers the digests of files, so that each is read whole only once.
@@ -28,8 +26,6 @@ def load(root: Path, name: str, exports: Path | None = None, cache: Path | None 
             was written.
     """
     root = Path(root)
-    if name == imagefolder.NAME:
-        return imagefolder.load(root / imagefolder.FOLDER, cache)
     base, split = parse(name)
     form = FORMATS[format_of(base)]
     arguments: dict[str, Any] = {}

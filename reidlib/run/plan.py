@@ -86,7 +86,7 @@ class _Lacking(DataError):
 
 
 def _fingerprint(session: Session, experiment: Experiment, progress: bool = False) -> str:
-    if session.draws(experiment.dataset):  # known before anything is drawn
+    if session.data is None:  # known before anything is drawn
         try:
             driver.check_weights(experiment)
         except DataError as error:
@@ -171,7 +171,7 @@ def _work(session: Session, planned: Planned) -> float:
 
 def _training_rows(session: Session, experiment: Experiment) -> int:
     """Captions of the training split, or images where there are none; draws nothing."""
-    if session.draws(experiment.dataset):
+    if session.data is None:
         return session.world_training_rows(experiment.dataset)
     frame = session.dataset(experiment.dataset).splits["train"]
     return int(frame["captions"].map(len).sum()) if "captions" in frame else len(frame)

@@ -9,7 +9,6 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from reidlib.data.dataset import Dataset
-from reidlib.data.formats import strangers
 from reidlib.data.load import load
 from reidlib.data.register import format_of
 from reidlib.errors import UsageError
@@ -100,19 +99,12 @@ class Session:
         """CPU threads of a run; None: shared out among the jobs."""
         return get_profile(self.profile).threads
 
-    def draws(self, name: str) -> bool:
-        """Whether a dataset is one of the procedural world: all are without `data`, and strangers,
-        of whom there are no real ones, unless `data` has some."""
-        if self.data is None:
-            return True
-        return name == strangers.NAME and not (self.data / strangers.FOLDER).is_dir()
-
     def data_root(self, name: str) -> Path:
         """The folder that holds the folder of a dataset.
 
         Raises `UsageError` if this profile renders no such dataset.
         """
-        if not self.draws(name):
+        if self.data is not None:
             return self.data
         name, world = self.world(name)
         # Named after all that decides its content, so that a changed world gets a new folder.
@@ -127,7 +119,7 @@ class Session:
         profile renders no such dataset.
         """
         root = self.data_root(name)
-        if self.draws(name):
+        if self.data is None:
             _render(self, self.world(name)[0], root, progress)
         exports = self.cache / f"exported-{hash_json(str(root), digits=8)}"
         return _load(root, name, exports, self.cache)

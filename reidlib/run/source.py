@@ -12,7 +12,6 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
-from reidlib.data.formats import imagefolder
 from reidlib.data.register import FORMATS, format_of
 from reidlib.experiment import Experiment
 
@@ -30,10 +29,7 @@ _APART = (
 def source_of(experiment: Experiment) -> dict[str, str]:
     """For the record of a run: what computes it, and the digest of that."""
     model = type(experiment.model).__module__
-    if experiment.dataset == imagefolder.NAME:
-        loader = imagefolder.__name__
-    else:
-        loader = FORMATS[format_of(experiment.dataset)].loader
+    loader = FORMATS[format_of(experiment.dataset)].loader
     digest = source_digest(experiment.paper, model, loader)
     return {"model": model, "loader": loader, "digest": digest}
 

@@ -15,7 +15,6 @@ from reidlib.data.formats import checks
 from reidlib.errors import DataError
 
 NAME = "imagefolder"
-FOLDER = "ImageNet"  # below the data folder; any set of class folders will do
 SPLITS = ("train", "val")
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp")
 HELD_OUT = 25  # of a class, every so many-th image is tested on, where there is no val folder
