@@ -86,8 +86,8 @@ PROFILES = {
         ),
         Profile(
             "bench",
-            "the full-size networks on a few thousand procedural identities, pretrained on strangers; "
-            "for a GPU",
+            "the full-size networks on a few thousand procedural identities, pretrained on "
+            "strangers; for a GPU",
             {
                 "cuhk-pedes": World(ids=(3000, 100, 500), size=(192, 64)),
                 "cuhk-pedes-ssm-to-others": World(ids=(3000, 100, 1000), size=(192, 64)),

@@ -387,7 +387,7 @@ def test_experiment_starts_from_the_pretrained_backbone(finished, tmp_path):
     model = driver.initialized(starting, sizes, weights)
     for name, value in model.backbone.state_dict().items():
         assert torch.equal(value, state[f"backbone.{name}"]), name
-    scratch = driver.initialized(experiment(), sizes)
+    scratch = driver.initialized(experiment(start=None), sizes)
     weight = next(m for m in scratch.backbone.modules() if isinstance(m, nn.Conv2d)).weight
     assert not torch.equal(weight, next(iter(model.backbone.parameters())))
     torch.testing.assert_close(scratch.W_ID.weight, model.W_ID.weight)  # the rest starts as ever

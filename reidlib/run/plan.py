@@ -58,7 +58,7 @@ def plan_experiments(
             if (error := missing.get(experiment.dataset)) is not None:
                 raise error
             fingerprint = _fingerprint(session, experiment, progress)
-            found.append(True)
+            found.append(session.data is None or not session.draws(experiment.dataset))
         except _Lacking as error:
             problem = str(error)
         except DataError as error:
@@ -71,7 +71,7 @@ def plan_experiments(
 
     for experiment in experiments:
         add(experiment)
-    if missing and (not found or session.data is None):
+    if missing and (not any(found) or session.data is None):
         raise next(iter(missing.values()))
     return list(planned.values())
 
