@@ -4,7 +4,6 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
-from tiny_runs import session_in
 
 from reidlib.arguments import PAPERS
 from reidlib.errors import StoreError, UsageError

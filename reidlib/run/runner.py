@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from reidlib.errors import DataError, ReidlibError, StoreError
+from reidlib.errors import ReidlibError, StoreError
 from reidlib.files import write_atomic, write_json
 from reidlib.papers import driver
 from reidlib.run.plan import Planned, planned_for

@@ -11,7 +11,7 @@ from reidlib.papers.pretraining import started
 from reidlib.papers.tables import PublishedRow, load_tables
 
 DATASET = "cuhk-pedes"
-RECIPE = 2  # raised whenever a change of the code changes what a training comes to
+RECIPE = 3  # raised whenever a change of the code changes what a training comes to
 STRIPES = {"VGG-16": 6, "ResNet-50": 8}  # k, Section 4.2.4
 _POOLINGS = {"Average pooling": "avg", "Max pooling": "max", "Fused pooling": "fused"}
 _METRICS = ("Top-1", "Top-5", "Top-10")
