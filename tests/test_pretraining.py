@@ -20,6 +20,7 @@ from reidlib.errors import DataError, UsageError
 from reidlib.experiment import Experiment, Stage, Training
 from reidlib.models.pretraining import Pretraining, PretrainingConfig, label_loss
 from reidlib.papers import driver, pretraining
+from reidlib.papers.gla import cells as gla_cells
 from reidlib.papers.pretraining import method, pretraining_of
 from reidlib.run.plan import plan
 from reidlib.run.runner import run_one
@@ -454,3 +455,21 @@ def test_without_class_folders_the_option_is_named(tmp_path):
     session = Session.create("smoke", results=tmp_path)
     with pytest.raises(DataError, match="--imagefolder DIR"):
         session.dataset("imagefolder")
+
+
+def test_rows_from_other_starts_differ_in_nothing_else():
+    measured = {
+        place: cell for place, cell in gla_cells("study").items() if place[0] == pretraining.STARTS
+    }
+    assert {place[1] for place in measured} == {"basel", "proposed"}
+    for _, row, start in measured:
+        usual = driver.cell("gla", "study", 2, row, "Market mAP").experiments[0]
+        other = measured[pretraining.STARTS, row, start].experiment
+        assert (other.key("", "") == usual.key("", "")) == (start != "random")
+        if start == "random":
+            assert other.start is None and other.training.pretrained == ""
+            same = replace(other.training, pretrained="strangers")
+            assert replace(other, training=same).key("") == usual.key("")
+        else:
+            assert other.start.model.labels == start
+            assert replace(other.start.model, labels="kinds") == usual.start.model

@@ -79,6 +79,7 @@ def _one_paper(session: Session, paper: str, *, train: bool) -> tuple[bool, str]
                     "device": session.device,
                     "jobs": session.jobs,
                     "world_seed": session.world_seed,
+                    "imagefolder": str(session.imagefolder) if session.imagefolder else None,
                     "train_missing": False,  # what could be trained was, above
                 },
                 environment={"PYTHONPATH": python_path()},
