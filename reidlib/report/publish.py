@@ -79,6 +79,7 @@ def _one_paper(session: Session, paper: str, *, train: bool) -> tuple[bool, str]
                     "device": session.device,
                     "jobs": session.jobs,
                     "world_seed": session.world_seed,
+                    "imagefolder": str(session.imagefolder) if session.imagefolder else None,
                     "train_missing": False,  # what could be trained was, above
                 },
                 environment={"PYTHONPATH": python_path()},
@@ -156,7 +157,7 @@ def make_banner(session: Session, planned: Sequence[Planned]) -> Banner:
     processors = sorted({p["processor"] for p in provenances if p.get("processor")})
     if processors:
         more["Processor"] = "; ".join(processors) + ": runs repeat bit for bit on the same kind"
-    synthetic = is_synthetic(session, [p.experiment for p in planned])
+    synthetic = is_synthetic(session, [p.experiment for p in planned if p.paper != "pretraining"])
     if synthetic and session.data is None:
         more["World"] = f"procedural pedestrians, world seed {session.world_seed}"
     return Banner(

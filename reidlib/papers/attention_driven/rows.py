@@ -4,15 +4,15 @@ Tables 1, 2 and 12 are computed and not trained for: see `reidlib.papers.attenti
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from reidlib.experiment import Experiment, Stage, Training
 from reidlib.models.attention_driven import EVALUATIONS, VARIANTS, AttentionDrivenConfig
 from reidlib.papers.attention_driven.method import evaluation_name
-from reidlib.papers.driver import Measured, Place, load_sizes, rates
+from reidlib.papers.driver import Measured, Place, chosen, load_sizes, rates
 from reidlib.papers.image_to_image import evaluation_of
-from reidlib.papers.pretraining.rows import pretraining_of
+from reidlib.papers.pretraining import started, starts
 from reidlib.papers.tables import PublishedRow, load_tables
 
 RECIPE = 1  # raised whenever a change of the code changes what a training comes to
@@ -55,8 +55,9 @@ class Size:
     warmup_steps: int = 0
     decay: str = "none"
     pretrained: str = ""
-    # Dataset -> table -> rows; of none: all. What their trainings measure elsewhere is measured.
-    rows: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
+    datasets: tuple[str, ...] = ()  # that are trained on; of none: all
+    rows: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by table; of none: all
+    starts: tuple[Place, ...] = ()  # cells that are measured from other starts, too
 
 
 SIZES = load_sizes("attention_driven", Size)
@@ -64,19 +65,18 @@ SIZES = load_sizes("attention_driven", Size)
 
 def cells(profile: str) -> dict[Place, Measured]:
     """Every cell of the own rows of Tables 3 to 11 that the profile measures."""
-    size = SIZES[profile]
-    measured = dict(_all_cells(profile))
-    if not size.rows:
-        return measured
-    wanted = {
-        cell.experiment
-        for (table, row, _), cell in measured.items()
-        if row in size.rows.get(cell.experiment.dataset, {}).get(str(table), ())
-    }
-    return {place: cell for place, cell in measured.items() if cell.experiment in wanted}
+    measured, size = dict(_cells(profile)), SIZES[profile]
+    if size.datasets:
+        measured = {
+            place: cell
+            for place, cell in measured.items()
+            if cell.experiment.dataset in size.datasets
+        }
+    found = chosen(measured, size.rows) if size.rows else measured
+    return found | starts(measured, size.starts, profile)
 
 
-def _all_cells(profile: str) -> Iterator[tuple[Place, Measured]]:
+def _cells(profile: str) -> Iterator[tuple[Place, Measured]]:
     for number, table in load_tables("attention_driven").items():
         for row in table.rows if number in TRAINED else ():
             for metric in table.metrics if row.origin == "own" else ():
@@ -148,9 +148,7 @@ def _experiment(profile: str, dataset: str, changes: dict[str, Any]) -> Experime
         recipe=RECIPE,
         needs=("keypoints",),
     )
-    if not size.pretrained:
-        return experiment
-    return replace(experiment, start=pretraining_of(experiment, profile))
+    return started(experiment, profile)
 
 
 def name_of(config: AttentionDrivenConfig) -> str:
