@@ -377,8 +377,8 @@ def test_masks_have_the_places_of_their_blocks(shown: explore.Trained) -> None:
 def test_dead_attention_is_told_from_living(shown: explore.Trained) -> None:
     before = {name: value.clone() for name, value in shown.model.state_dict().items()}
     alive = explore.attention_table(shown.model, shown.data, 16)
-    assert len(alive) == 6 and (alive["share of the gradient, %"] > 0).all()
-    assert (alive["spread over positions"] > 0).all()
+    assert len(alive) == 6 and (alive["gradient, %"] > 0).all()
+    assert (alive["over positions"] > 0).all()
     assert all(torch.equal(value, before[n]) for n, value in shown.model.state_dict().items())
     assert all(p.grad is None for p in shown.model.parameters())
     with torch.no_grad():  # fuse convolutions of zeros: 1/2 everywhere
@@ -386,7 +386,7 @@ def test_dead_attention_is_told_from_living(shown: explore.Trained) -> None:
             for path in paths:
                 path.fuse.weight.zero_()
     dead = explore.attention_table(shown.model, shown.data, 16)
-    assert (dead["mean of m"] == 0.5).all() and (dead["spread over positions"] == 0).all()
+    assert (dead["mean"] == 0.5).all() and (dead["over positions"] == 0).all()
     assert (dead["over images"] == 0).all()
     shown.model.load_state_dict(before)
 

@@ -250,14 +250,14 @@ def attention_table(model: AttentionDriven, data: PosedData, number: int = 64) -
                 {
                     "branch": branch,
                     "block": block,
-                    "mean of m": float(m.mean()),
+                    "mean": float(m.mean()),
                     "lowest": float(m.min()),
                     "highest": float(m.max()),
-                    "spread over positions": float(m.flatten(-2).std(-1).mean()),
+                    "over positions": float(m.flatten(-2).std(-1).mean()),
                     "over channels": float(m.std(-3).mean()),
                     "over images": float(m.std(0).mean()),
-                    "share of the gradient, %": 100 * float(own.sum() / total),
-                    "per weight, of the base's": float((own.mean() / base).sqrt()),
+                    "gradient, %": 100 * float(own.sum() / total),
+                    "per weight": float((own.mean() / base).sqrt()),
                 }
             )
     return pd.DataFrame(table)
