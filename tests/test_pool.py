@@ -9,11 +9,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_runs import session_in, some
 
-from reidlib.run.pool import raise_if_failed, run_missing
+from reidlib.run.plan import work_of
+from reidlib.run.pool import Progress, raise_if_failed, run_missing
 from reidlib.run.session import Session
 from reidlib.run.store import CHECKPOINT
 
@@ -161,3 +163,26 @@ def test_a_full_disk_stops_the_others_and_says_so_once(data, tmp_path):
     assert "Traceback" not in done.stderr
     assert len(list((session.folder / "runs").glob("*/experiment.json"))) == 1
     assert all(session.store.load(p.key) is None for p in planned)
+
+
+def test_progress_is_told_in_work_and_not_in_runs(data, tmp_path, capsys):
+    """A run that costs twice as much moves the bar twice as far; what fails is not left over."""
+    session = session_in(tmp_path, data)
+    planned = some(session)
+    show = Progress(session, planned, bar=True)
+    whole = [work_of(session, p) for p in planned]
+    assert show.bar.total == pytest.approx(sum(whole))
+    epochs = planned[0].experiment.training.epochs
+    show.epoch(planned[0], {"epoch": 0, "loss": 1.0, "images_per_s": 10.0})
+    assert show.bar.n == pytest.approx(whole[0] / epochs)
+    show.done(planned[0], "FAILED: for a test")
+    assert show.bar.n == pytest.approx(whole[0])
+    show.done(planned[1], "done")
+    assert show.bar.n == pytest.approx(show.bar.total)
+    show.close()
+    lines = Progress(session, planned, bar=False)
+    lines.epoch(planned[0], {"epoch": 0, "loss": 1.0, "images_per_s": 10.0})
+    lines.stage("writing the report of IMG-Net")
+    out = capsys.readouterr().out
+    assert f"epoch 1/{epochs} loss 1.000 10 images/s" in out
+    assert "writing the report of IMG-Net" in out

@@ -137,7 +137,7 @@ def minutes(session: Session, planned: Sequence[Planned]) -> dict[str, float | N
     """Per key the minutes that a run took, or will take here: by the time that finished runs of the
     same kind took per unit of cost; None while nothing is known."""
     runs = {p.key: session.store.load(p.key) for p in planned}
-    work = {p.key: _work(session, p) for p in planned}
+    work = {p.key: work_of(session, p) for p in planned}
     known: dict[tuple, list[float]] = {}
     for p in planned:
         run = runs[p.key]
@@ -170,7 +170,7 @@ def _kinds(experiment: Experiment) -> list[tuple]:
     ]
 
 
-def _work(session: Session, planned: Planned) -> float:
+def work_of(session: Session, planned: Planned) -> float:
     """Multiply-adds of a training; 0 where it cannot be said."""
     if planned.problem:
         return 0.0
