@@ -23,9 +23,9 @@ from reidlib.explore import common
 from reidlib.models.parts.codes import fuse
 from reidlib.models.ssan import SSAN, Codes, evaluations, similarities, word_attention
 from reidlib.papers import driver
-from reidlib.papers.bootstrap import RESAMPLES, Difference, compare, samples
 from reidlib.papers.claims import leans, verdict
 from reidlib.papers.driver import Cell
+from reidlib.papers.intervals import RESAMPLES, Difference, compare, samples
 from reidlib.papers.ssan.rows import FIGURE_7, FIXED_MARGINS
 from reidlib.papers.tables import Measurement
 from reidlib.papers.text_to_image import encode_images

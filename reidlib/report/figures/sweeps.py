@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from reidlib.papers.bootstrap import Difference
+from reidlib.papers.intervals import Difference
 from reidlib.report import Html
 from reidlib.report.figures.basics import (
     BLUE,
