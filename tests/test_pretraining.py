@@ -17,7 +17,7 @@ from torch import nn
 from reidlib.data.formats import imagefolder, strangers
 from reidlib.data.formats.strangers import named_labels
 from reidlib.errors import DataError, UsageError
-from reidlib.experiment import Experiment, Stage, Training
+from reidlib.experiment import Experiment, Stage, Training, changed
 from reidlib.models.pretraining import Pretraining, PretrainingConfig, label_loss
 from reidlib.papers import driver, pretraining
 from reidlib.papers.pretraining import method, pretraining_of
@@ -318,6 +318,17 @@ def test_one_pretraining_for_all_that_have_its_backbone_and_picture_size():
     assert len(keys) == 3
     colors = pretraining_of(base, "smoke", labels="kinds+colors")
     assert colors.key("data") not in keys
+
+
+def test_backbones_with_gn_have_a_pretraining_of_their_own_and_others_keep_theirs():
+    usual, gn = (pretraining_of(experiment(), "smoke", norm=norm) for norm in ("bn", "gn"))
+    assert usual == pretraining_of(experiment(), "smoke")
+    assert usual.key("") != gn.key("") and gn.name.endswith("GN") and "GN" not in usual.name
+    explicit = replace(usual, model=replace(usual.model, norm="bn"))
+    assert "norm" not in changed(explicit.model)  # so that finished runs keep their keys
+    network = Pretraining(gn.model)
+    kinds = {type(part) for part in network.modules()}
+    assert nn.GroupNorm in kinds and nn.BatchNorm2d not in kinds
 
 
 def test_cost_of_a_pretraining_grows_with_its_pictures():

@@ -37,7 +37,9 @@ def cells(profile: str) -> dict[Place, Measured]:
     return {}
 
 
-def pretraining_of(experiment: Experiment, profile: str, labels: str = "kinds") -> Experiment:
+def pretraining_of(
+    experiment: Experiment, profile: str, labels: str = "kinds", norm: str = "bn"
+) -> Experiment:
     """What an experiment starts from whose `training.pretrained` is "strangers" or "imagefolder".
 
     It has the backbone, width and depths of the experiment's model, and its picture size; it does
@@ -45,6 +47,7 @@ def pretraining_of(experiment: Experiment, profile: str, labels: str = "kinds") 
 
     Args:
         labels: of strangers: "kinds", or "kinds+colors" to see what that would change.
+        norm: of the backbone: "bn", or "gn" for methods whose backbone has group normalization.
 
     Raises:
         UsageError: the experiment starts from something else, or the profile pretrains nothing.
@@ -63,6 +66,7 @@ def pretraining_of(experiment: Experiment, profile: str, labels: str = "kinds") 
         # Weights of one stride fit the other. Small pictures keep more of their rows with 1.
         last_stride=2 if classes else 1,
         labels="classes" if classes else labels,
+        norm=norm,
     )
     size = SIZES[f"{profile}-{data}"]
     training = Training(
@@ -76,5 +80,5 @@ def pretraining_of(experiment: Experiment, profile: str, labels: str = "kinds") 
         warmup_steps=size.warmup_steps,
         decay=size.decay,
     )
-    name = f"{model.backbone} on {data} ({model.labels})"
+    name = f"{model.backbone} on {data} ({model.labels})" + (", GN" if norm == "gn" else "")
     return Experiment("pretraining", name, data, model, training, 0, RECIPE)
