@@ -84,7 +84,7 @@ def test_dry_run_lists_runs_and_trains_nothing(tiny_world, tmp_path):
     assert done.returncode == 0, done.stderr
     assert " runs, 0 done" in done.stdout
     lines = done.stdout.splitlines()
-    assert sum(" missing " in line for line in lines) == 74
+    assert sum(" missing " in line for line in lines) == 78
     assert all(" no data " in line for line in lines if "dukemtmc-reid" in line)
     assert not (tmp_path / "smoke" / "runs").exists()
 
@@ -95,9 +95,9 @@ def test_dry_run_says_which_runs_have_no_data(tiny_world, tmp_path):
         "--papers", "gla", "--dry-run",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "27 runs, 0 done" in done.stdout
+    assert "28 runs, 0 done" in done.stdout
     lines = done.stdout.splitlines()
-    assert sum(" missing " in line for line in lines) == 1  # Table 4, on CUHK-PEDES
+    assert sum(" missing " in line for line in lines) == 2  # Table 4, on CUHK-PEDES, and its start
     assert all(" no data " in line for line in lines if "market1501" in line)
 
 

@@ -89,7 +89,7 @@ def test_a_crashed_worker_is_reported_and_does_not_stop_the_others(data, tmp_pat
         "import reidlib.train as t\n"
         "plain = t._epoch\n"
         "def _epoch(model, *a):\n"
-        "    if model.cfg.channel:\n"
+        "    if getattr(model.cfg, 'channel', False):\n"
         "        os.abort()\n"
         "    return plain(model, *a)\n"
         "t._epoch = _epoch\n"
@@ -99,8 +99,10 @@ def test_a_crashed_worker_is_reported_and_does_not_stop_the_others(data, tmp_pat
         "from reidlib.run.session import Session\n"
         "from reidlib.run.plan import find, plan\n"
         "from reidlib.run.pool import run_missing\n"
+        "from reidlib.run.runner import run_one\n"
         "s = Session.from_json(sys.argv[1])\n"
         "planned = [find(plan(s, ['imgnet']), key) for key in sys.argv[2:]]\n"
+        "run_one(s, find(plan(s, ['imgnet']), planned[0].start))\n"
         "print('RESULT', json.dumps(run_missing(s, planned, bar=False)))\n"
     )
     done = subprocess.run(

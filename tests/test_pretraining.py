@@ -18,9 +18,11 @@ from reidlib.data.formats import imagefolder, strangers
 from reidlib.data.formats.strangers import named_labels
 from reidlib.errors import DataError, UsageError
 from reidlib.experiment import Experiment, Stage, Training, changed
+from reidlib.models.compared.pcb import PCBConfig
+from reidlib.models.imgnet import IMGNetConfig
 from reidlib.models.pretraining import Pretraining, PretrainingConfig, label_loss
 from reidlib.papers import driver, pretraining
-from reidlib.papers.pretraining import method, pretraining_of
+from reidlib.papers.pretraining import method, pretraining_of, started
 from reidlib.train import Compute
 from reidlib.world.drawing.render import Rendering, render
 from reidlib.world.drawing.shot import make_shot
@@ -321,14 +323,22 @@ def test_one_pretraining_for_all_that_have_its_backbone_and_picture_size():
 
 
 def test_backbones_with_gn_have_a_pretraining_of_their_own_and_others_keep_theirs():
-    usual, gn = (pretraining_of(experiment(), "smoke", norm=norm) for norm in ("bn", "gn"))
-    assert usual == pretraining_of(experiment(), "smoke")
-    assert usual.key("") != gn.key("") and gn.name.endswith("GN") and "GN" not in usual.name
-    explicit = replace(usual, model=replace(usual.model, norm="bn"))
-    assert "norm" not in changed(explicit.model)  # so that finished runs keep their keys
-    network = Pretraining(gn.model)
-    kinds = {type(part) for part in network.modules()}
-    assert nn.GroupNorm in kinds and nn.BatchNorm2d not in kinds
+    def pretraining_with(norm):
+        config = PCBConfig(ids=1, width=0.125, depths=(1, 1, 1, 1), norm=norm)
+        return started(experiment(model=config), "smoke").start
+
+    bn, gn = pretraining_with("bn"), pretraining_with("gn")
+    assert bn.key("") != gn.key("") and gn.name.endswith("GN") and "GN" not in bn.name
+    assert "norm" not in changed(bn.model)  # so that finished runs keep their keys
+    for start, kind, other in (
+        (bn, nn.BatchNorm2d, nn.GroupNorm),
+        (gn, nn.GroupNorm, nn.BatchNorm2d),
+    ):
+        kinds = {type(part) for part in Pretraining(start.model).modules()}
+        assert kind in kinds and other not in kinds
+    # IMG-Net's norm is that of its heads.
+    heads = IMGNetConfig(ids=1, vocabulary=2, width=0.125, norm="gn")
+    assert started(experiment(model=heads), "smoke").start.model.norm == "bn"
 
 
 def test_cost_of_a_pretraining_grows_with_its_pictures():
@@ -398,7 +408,7 @@ def test_experiment_starts_from_the_pretrained_backbone(finished, tmp_path):
     model = driver.initialized(starting, sizes, weights)
     for name, value in model.backbone.state_dict().items():
         assert torch.equal(value, state[f"backbone.{name}"]), name
-    scratch = driver.initialized(experiment(), sizes)
+    scratch = driver.initialized(experiment(start=None), sizes)
     weight = next(m for m in scratch.backbone.modules() if isinstance(m, nn.Conv2d)).weight
     assert not torch.equal(weight, next(iter(model.backbone.parameters())))
     torch.testing.assert_close(scratch.W_ID.weight, model.W_ID.weight)  # the rest starts as ever

@@ -162,8 +162,7 @@ class _Pool:
         self.show.done(task, f"FAILED: {why}")
         for other in [p for p in self.waiting if p.start == task.key]:
             self.waiting.remove(other)
-            last = why.strip().splitlines()[-1]
-            self._failed(other, f"it starts from run {task.key}, which failed: {last}")
+            self._failed(other, f"it starts from run {task.key}, which failed")
 
     def _start(self, slot: dict[str, str]) -> _Worker:
         process = subprocess.Popen(

@@ -15,7 +15,7 @@ from reidlib.models.compared.svdnet import SVDNetConfig
 from reidlib.models.parts.norms import NORMS
 from reidlib.papers.driver import Measured, Place, load_sizes, rates
 from reidlib.papers.image_to_image import evaluation_of
-from reidlib.papers.pretraining import pretraining_of
+from reidlib.papers.pretraining import started
 from reidlib.papers.tables import load_tables
 
 RECIPE = 1  # raised whenever a change of the code changes what a training comes to
@@ -106,7 +106,4 @@ def _experiment(profile: str, method: str, norm: str) -> Experiment:
     config = CONFIGS[method](ids=1, norm=norm, **settings)
     name = f"{NAMES[method]}, {norm.upper()}"
     experiment = Experiment("imgnet", name, dukemtmc.NAME, config, training, 0, RECIPE)
-    if training.pretrained in ("strangers", "imagefolder"):
-        start = pretraining_of(experiment, profile, norm=norm)
-        experiment = replace(experiment, start=start)
-    return experiment
+    return started(experiment, profile)

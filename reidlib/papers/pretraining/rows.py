@@ -1,6 +1,6 @@
 """The pretraining that an experiment starts from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reidlib.data.formats import imagefolder, strangers
 from reidlib.errors import UsageError
@@ -11,6 +11,7 @@ from reidlib.papers.driver import Measured, Place, load_sizes
 RECIPE = 1  # raised whenever a change of the code changes what a training comes to
 # What strangers are labelled with, see `reidlib.models.pretraining`. The second one is for the
 # question how much the choice matters.
+OWN = (strangers.NAME, imagefolder.NAME)  # data of our own pretrainings
 LABELS = ("kinds", "kinds+colors")
 
 
@@ -37,23 +38,28 @@ def cells(profile: str) -> dict[Place, Measured]:
     return {}
 
 
-def pretraining_of(
-    experiment: Experiment, profile: str, labels: str = "kinds", norm: str = "bn"
-) -> Experiment:
+def started(experiment: Experiment, profile: str) -> Experiment:
+    """The experiment with the pretraining that it starts from, if it starts from one of ours."""
+    if experiment.training.pretrained not in OWN:
+        return experiment
+    return replace(experiment, start=pretraining_of(experiment, profile))
+
+
+def pretraining_of(experiment: Experiment, profile: str, labels: str = "kinds") -> Experiment:
     """What an experiment starts from whose `training.pretrained` is "strangers" or "imagefolder".
 
-    It has the backbone, width and depths of the experiment's model, and its picture size; it does
+    It has the backbone, width and depths of the experiment's model, its picture size, and the
+    normalization that its `backbone_norm` names, BN where there is no such name; it does
     not depend on anything else of it, nor on its seed, so that all rows of all papers share it.
 
     Args:
         labels: of strangers: "kinds", or "kinds+colors" to see what that would change.
-        norm: of the backbone: "bn", or "gn" for methods whose backbone has group normalization.
 
     Raises:
         UsageError: the experiment starts from something else, or the profile pretrains nothing.
     """
     data = experiment.training.pretrained
-    if data not in (strangers.NAME, imagefolder.NAME):
+    if data not in OWN:
         raise UsageError(f"{experiment.name}: no pretraining on {data!r}")
     if f"{profile}-{data}" not in SIZES:
         raise UsageError(f"profile {profile} has no pretraining on {data}")
@@ -66,7 +72,7 @@ def pretraining_of(
         # Weights of one stride fit the other. Small pictures keep more of their rows with 1.
         last_stride=2 if classes else 1,
         labels="classes" if classes else labels,
-        norm=norm,
+        norm=getattr(config, "backbone_norm", "bn"),
     )
     size = SIZES[f"{profile}-{data}"]
     training = Training(
@@ -80,5 +86,5 @@ def pretraining_of(
         warmup_steps=size.warmup_steps,
         decay=size.decay,
     )
-    name = f"{model.backbone} on {data} ({model.labels})" + (", GN" if norm == "gn" else "")
+    name = f"{model.backbone} on {data} ({model.labels})" + (", GN" if model.norm == "gn" else "")
     return Experiment("pretraining", name, data, model, training, 0, RECIPE)
