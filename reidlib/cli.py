@@ -132,7 +132,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.row is not None:
         settings = tinker.parse_settings(arguments.set)
         experiments = [
-            driver.with_seed(tinker.with_settings(experiment, settings), seed)
+            driver.with_seed(tinker.with_settings(experiment, settings, session.profile), seed)
             for paper in arguments.papers
             for experiment in tinker.trainings_of(
                 paper, session.profile, arguments.row, arguments.dataset
