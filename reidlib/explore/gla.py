@@ -13,7 +13,7 @@ from torch import Tensor
 from reidlib.data.batches.borrowed_captions import join_captions
 from reidlib.data.batches.images import DeviceImages, read_rgb
 from reidlib.data.batches.pairs import Text, TextImageData, text_of, to_text
-from reidlib.data.batches.tuples import KINDS, DescribedData, ImageSplit
+from reidlib.data.batches.tuples import KINDS, DescribedData
 from reidlib.data.dataset import Dataset, captions_frame
 from reidlib.data.formats import cuhk01, cuhk03, cuhk_pedes, cuhk_sysu, image_sets, market1501
 from reidlib.data.formats.checks import Counts
@@ -46,7 +46,6 @@ SHOWN = {"market1501": (2, "proposed", "Market mAP"), "cuhk-pedes": (4, "ours", 
 DESCRIBED = {"market1501": "train", "cuhk-pedes": "test"}
 SHOWN_ON = {"market1501": "Market-1501, training images", "cuhk-pedes": "CUHK-PEDES, test images"}
 LOOKED_FOR = ("white shirt", "blue jeans", "black shoes", "black backpack")
-JUNK_PID, DISTRACTOR_PID = market1501.JUNK, market1501.DISTRACTOR
 
 
 @dataclass(frozen=True)
@@ -110,19 +109,6 @@ class PhraseAttention(NamedTuple):
     pid: int
     phrase: str
     r: np.ndarray  # float32 (h', w'): r_k of the bins that are left; sums to 1
-
-
-class Ranked(NamedTuple):
-    """A gallery image in the order of distances to a query.
-
-    `verdict`: "correct", "wrong", "junk" (a bad box) or "same camera" (the query's person as its
-    own camera saw it); the last two are not part of the ranking and have no `rank`.
-    """
-
-    row: int
-    verdict: str
-    rank: int | None
-    distance: float
 
 
 def experiment(session: Session, table: int, row: str, column: str) -> Experiment:
@@ -407,41 +393,11 @@ def _scores(trained: Trained, text: Text) -> Tensor:
 # ------------------------------------------------------------------ searching by an image
 
 
-def image_retrievals(trained: Trained, queries: Sequence[int], k: int = 8) -> list[list[Ranked]]:
-    """The gallery images nearest to each query, until `k` of them are part of its ranking.
-
-    Those that the protocol leaves out stand where they would be.
-    """
-    data = trained.data
-    query, gallery = data.query, data.gallery
-    same_view = data.dataset.name.startswith("cuhk03-classic")
-    features = trained.query[torch.as_tensor(list(queries))]
-    distances = torch.cdist(features.double(), trained.gallery.double()).cpu()
-    order = distances.argsort(dim=1, stable=True)
-    found = []
-    for row, nearest, values in zip(queries, order.tolist(), distances.tolist(), strict=True):
-        ranked: list[Ranked] = []
-        rank = 0
-        for image in nearest:
-            verdict = _verdict(query, gallery, row, image, same_view)
-            place = None
-            if verdict in ("correct", "wrong"):
-                rank += 1
-                place = rank
-            ranked.append(Ranked(image, verdict, place, values[image]))
-            if rank == k:
-                break
-        found.append(ranked)
-    return found
-
-
-def _verdict(query: ImageSplit, gallery: ImageSplit, row: int, image: int, same_view: bool) -> str:
-    pid, own_camera = gallery.pids[image], gallery.camids[image] == query.camids[row]
-    if pid == JUNK_PID:
-        return "junk"
-    if own_camera and (same_view or pid == query.pids[row]):
-        return "same camera"
-    return "correct" if pid == query.pids[row] else "wrong"
+def image_retrievals(
+    trained: Trained, queries: Sequence[int], k: int = 8
+) -> list[list[common.Ranked]]:
+    """The gallery images nearest to each query: see `common.image_retrievals`."""
+    return common.image_retrievals(trained.data, trained.query, trained.gallery, queries, k)
 
 
 # ------------------------------------------------------------------ the data
@@ -588,7 +544,7 @@ def nobody(dataset: Dataset, most: int = 10) -> dict[str, list[np.ndarray]]:
     """Gallery images of Market-1501 that show nobody who is searched for, spread evenly."""
     pids = dataset.splits["gallery"]["pid"]
     found = {}
-    for title, pid in (("junk", JUNK_PID), ("distractors", DISTRACTOR_PID)):
+    for title, pid in (("junk", market1501.JUNK), ("distractors", market1501.DISTRACTOR)):
         rows = np.flatnonzero(pids == pid)
         if len(rows):
             chosen = rows[common.spread(most, len(rows))]

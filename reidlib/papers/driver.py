@@ -410,7 +410,7 @@ def cost(experiment: Experiment) -> float:
     slow = 2 if isinstance(model.backbone, ResNet) else 1
     shape = tuple(
         getattr(experiment.model, name, None)
-        for name in ("backbone", "width", "depths", "last_stride")
+        for name in ("backbone", "width", "depths", "units", "last_stride")
     )
     key = type(experiment.model), shape, experiment.training.image_size
     if key not in _FLOPS:
