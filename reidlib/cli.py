@@ -118,7 +118,7 @@ def _synth(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     from reidlib.papers import driver, tinker
-    from reidlib.run.plan import describe, find, plan, plan_experiments
+    from reidlib.run.plan import describe, find, plan, plan_experiments, with_all_before
     from reidlib.run.pool import run_missing
 
     session = session_of(arguments)
@@ -136,8 +136,7 @@ def _run(arguments: argparse.Namespace) -> int:
     else:
         planned = plan(session, arguments.papers, progress=True)
     if arguments.key is not None:
-        chosen = find(planned, arguments.key)
-        planned = [p for p in planned if p.key in (chosen.key, chosen.start)]
+        planned = with_all_before(planned, find(planned, arguments.key))
     if arguments.dry_run:
         print(describe(session, planned))
         return 0

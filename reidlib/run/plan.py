@@ -17,11 +17,17 @@ class Planned:
     experiment: Experiment
     key: str
     start: str = ""  # key of the run that it starts from
+    joins: tuple[str, ...] = ()  # keys of the runs whose weights come in addition
     problem: str = ""  # why it cannot be trained here, such as data that is not there
 
     @property
     def paper(self) -> str:
         return self.experiment.paper
+
+    @property
+    def before(self) -> tuple[str, ...]:
+        """Keys of the runs that have to be finished first."""
+        return (self.start, *self.joins) if self.start else self.joins
 
 
 def plan(session: Session, papers: Iterable[str], progress: bool = False) -> list[Planned]:
@@ -50,6 +56,7 @@ def plan_experiments(
 
     def add(experiment: Experiment) -> Planned:
         start = None if experiment.start is None else add(experiment.start)
+        joins = [add(join) for join in experiment.joins]
         fingerprint, problem = "", ""
         try:
             if (error := missing.get(experiment.dataset)) is not None:
@@ -61,10 +68,10 @@ def plan_experiments(
         except DataError as error:
             missing[experiment.dataset] = error
             problem = str(error)
-        problem = problem or (start.problem if start else "")
-        key = experiment.key(fingerprint, start.key if start else "")
-        entry = Planned(experiment, key, start.key if start else "", problem)
-        return planned.setdefault(key, entry)
+        problem = problem or next((p.problem for p in (start, *joins) if p and p.problem), "")
+        keys = (start.key if start else "", tuple(join.key for join in joins))
+        key = experiment.key(fingerprint, *keys)
+        return planned.setdefault(key, Planned(experiment, key, *keys, problem))
 
     for experiment in experiments:
         add(experiment)
@@ -103,7 +110,20 @@ def _fingerprint(session: Session, experiment: Experiment, progress: bool = Fals
 def key_of(session: Session, experiment: Experiment) -> str:
     """The key of an experiment on this session's data; raises `DataError` where that is missing."""
     start = "" if experiment.start is None else key_of(session, experiment.start)
-    return experiment.key(_fingerprint(session, experiment), start)
+    joins = tuple(key_of(session, join) for join in experiment.joins)
+    return experiment.key(_fingerprint(session, experiment), start, joins)
+
+
+def with_all_before(planned: Sequence[Planned], chosen: Planned) -> list[Planned]:
+    """A planned run and all that have to be finished before it, in the plan's order."""
+    by_key = {p.key: p for p in planned}
+    wanted: set[str] = set()
+    waiting = [chosen.key]
+    while waiting:
+        key = waiting.pop()
+        wanted.add(key)
+        waiting += by_key[key].before
+    return [p for p in planned if p.key in wanted]
 
 
 def find(planned: Sequence[Planned], key: str) -> Planned:
@@ -147,7 +167,7 @@ def minutes(session: Session, planned: Sequence[Planned]) -> dict[str, float | N
 
 def _kinds(experiment: Experiment) -> list[tuple]:
     """From very much alike to hardly alike: runs whose time per unit of cost is compared."""
-    same = replace(experiment, seed=0, name="", start=None)
+    same = replace(experiment, seed=0, name="", start=None, joins=())
     return [
         (driver.with_seed(same, 0), experiment.training),
         (experiment.paper, type(experiment.model), experiment.dataset),
@@ -166,7 +186,7 @@ def _work(session: Session, planned: Planned) -> float:
     if steps is None:
         steps = max(1, _training_rows(session, planned.experiment) // training.batch_size)
     images = steps * training.batch_size * training.epochs
-    return driver.cost(replace(planned.experiment, start=None)) * images
+    return driver.cost(replace(planned.experiment, start=None, joins=())) * images
 
 
 def _training_rows(session: Session, experiment: Experiment) -> int:

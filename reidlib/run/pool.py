@@ -64,7 +64,7 @@ def run_missing(
     for name in dict.fromkeys(p.experiment.dataset for p in missing):
         session.dataset(name, progress=True)  # drawn here, with a bar, and not by several workers
     # What others start from first; then the longest, so that the last ones to finish are short.
-    starts = {p.start for p in missing}
+    starts = {key for p in missing for key in p.before}
     missing.sort(key=lambda p: (p.key not in starts, -_work(p.experiment), p.key))
     _Pool(session, missing, failures, _Progress(missing, bar)).run()
     return failures
@@ -74,13 +74,15 @@ def _missing(session: Session, planned: Sequence[Planned]) -> list[Planned]:
     """What has to be trained. A start that came along without weights has to be, if it is used."""
     by_key = {p.key: p for p in planned}
     missing = {p.key: p for p in planned if session.store.load(p.key) is None}
-    for p in list(missing.values()):
-        while p.start and p.start in by_key and session.store.load_trained(p.start) is None:
-            p = by_key[p.start]
-            missing[p.key] = p
-    needed = {p.start for p in missing.values()}
+    waiting = list(missing.values())
+    while waiting:
+        for key in waiting.pop().before:
+            if key in by_key and key not in missing and session.store.load_trained(key) is None:
+                missing[key] = by_key[key]
+                waiting.append(by_key[key])
+    needed = {key for p in missing.values() for key in p.before}
     # A start that nothing missing needs is not trained for its own sake.
-    starts = {p.start for p in planned if p.start}
+    starts = {key for p in planned for key in p.before}
     return [p for p in missing.values() if p.key not in starts or p.key in needed]
 
 
@@ -128,7 +130,7 @@ class _Pool:
         for worker in self.workers:
             if worker.task is not None or worker.process.stdin.closed:
                 continue
-            ready = next((p for p in self.waiting if p.start not in self.open), None)
+            ready = next((p for p in self.waiting if self.open.isdisjoint(p.before)), None)
             if ready is not None:
                 self.waiting.remove(ready)
                 worker.send(ready)
@@ -150,7 +152,7 @@ class _Pool:
         elif event["event"] == "busy":
             self.elsewhere.append(task)
             self.open.discard(task.key)
-            if any(p.start == task.key for p in self.waiting):  # others wait for it
+            if any(task.key in p.before for p in self.waiting):  # others wait for it
                 self.failures.update(_wait_for(self.session, task))
         else:
             self.open.discard(task.key)
@@ -160,7 +162,9 @@ class _Pool:
         self.failures[task.key] = why
         self.open.discard(task.key)
         self.show.done(task, f"FAILED: {why}")
-        for other in [p for p in self.waiting if p.start == task.key]:
+        for other in [p for p in self.waiting if task.key in p.before]:
+            if other not in self.waiting:  # it failed with another that it waited for
+                continue
             self.waiting.remove(other)
             last = why.strip().splitlines()[-1]
             self._failed(other, f"it starts from run {task.key}, which failed: {last}")

@@ -54,10 +54,10 @@ def run_one(
         if damage(Run(key, folder)) != "missing":
             store.discard(key)
         dataset = session.dataset(experiment.dataset)
-        start = store.load_trained(planned.start) if planned.start else None
-        if planned.start and start is None:
+        before = [(key, store.load_trained(key)) for key in planned.before]
+        for key in (key for key, found in before if found is None):
             raise DataError(
-                f"{experiment.name} starts from run {planned.start}, whose weights are not in "
+                f"{experiment.name} starts from run {key}, whose weights are not in "
                 f"{store.root}: train that first"
             )
         write_json(
@@ -66,6 +66,7 @@ def run_one(
                 "name": experiment.name,
                 **experiment.settings(),
                 "start": planned.start,
+                **({"joins": list(planned.joins)} if planned.joins else {}),
                 "data": {"fingerprint": dataset.fingerprint, "synthetic": dataset.synthetic},
             },
         )
@@ -87,7 +88,7 @@ def run_one(
                 dataset,
                 cache_dir=session.cache,
                 compute=compute,
-                start=None if start is None else start.weights,
+                before=[found.weights for _, found in before],
                 checkpoint=folder / CHECKPOINT,
                 on_epoch=record,
             )
