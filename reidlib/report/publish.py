@@ -156,7 +156,7 @@ def make_banner(session: Session, planned: Sequence[Planned]) -> Banner:
     processors = sorted({p["processor"] for p in provenances if p.get("processor")})
     if processors:
         more["Processor"] = "; ".join(processors) + ": runs repeat bit for bit on the same kind"
-    synthetic = is_synthetic(session, [p.experiment for p in planned])
+    synthetic = is_synthetic(session, [p.experiment for p in planned if p.paper != "pretraining"])
     if synthetic and session.data is None:
         more["World"] = f"procedural pedestrians, world seed {session.world_seed}"
     return Banner(

@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from reidlib.data.formats import imagefolder, strangers
 from reidlib.errors import DataError, StoreError
 from reidlib.experiment import Experiment
 from reidlib.papers import driver
+from reidlib.papers.pretraining import started
 from reidlib.run.session import Session
 from reidlib.run.store import RunLike
 
@@ -55,6 +57,7 @@ def plan_experiments(
     missing: dict[str, DataError] = {}
 
     def add(experiment: Experiment) -> Planned:
+        experiment = on_its_pictures(session, experiment)
         start = None if experiment.start is None else add(experiment.start)
         joins = [add(join) for join in experiment.joins]
         fingerprint, problem = "", ""
@@ -93,8 +96,8 @@ class _Lacking(DataError):
 
 
 def _fingerprint(session: Session, experiment: Experiment, progress: bool = False) -> str:
-    if session.data is None:  # known before anything is drawn
-        try:
+    if session.draws(experiment.dataset) and experiment.dataset != imagefolder.NAME:
+        try:  # known before anything is drawn
             driver.check_weights(experiment)
         except DataError as error:
             raise _Lacking(str(error)) from error
@@ -109,6 +112,7 @@ def _fingerprint(session: Session, experiment: Experiment, progress: bool = Fals
 
 def key_of(session: Session, experiment: Experiment) -> str:
     """The key of an experiment on this session's data; raises `DataError` where that is missing."""
+    experiment = on_its_pictures(session, experiment)
     start = "" if experiment.start is None else key_of(session, experiment.start)
     joins = tuple(key_of(session, join) for join in experiment.joins)
     return experiment.key(_fingerprint(session, experiment), start, joins)
@@ -124,6 +128,15 @@ def with_all_before(planned: Sequence[Planned], chosen: Planned) -> list[Planned
         wanted.add(key)
         waiting += by_key[key].before
     return [p for p in planned if p.key in wanted]
+
+
+def on_its_pictures(session: Session, experiment: Experiment) -> Experiment:
+    """The experiment as this session trains it: pretrained on the pictures of `--imagefolder`, if
+    these are given, in place of strangers."""
+    if session.imagefolder is None or experiment.training.pretrained != strangers.NAME:
+        return experiment
+    training = replace(experiment.training, pretrained=imagefolder.NAME)
+    return started(replace(experiment, training=training), session.profile)
 
 
 def find(planned: Sequence[Planned], key: str) -> Planned:
@@ -191,7 +204,7 @@ def _work(session: Session, planned: Planned) -> float:
 
 def _training_rows(session: Session, experiment: Experiment) -> int:
     """Captions of the training split, or images where there are none; draws nothing."""
-    if session.data is None:
+    if session.draws(experiment.dataset) and experiment.dataset != imagefolder.NAME:
         return session.world_training_rows(experiment.dataset)
     frame = session.dataset(experiment.dataset).splits["train"]
     return int(frame["captions"].map(len).sum()) if "captions" in frame else len(frame)

@@ -6,7 +6,7 @@ Phases that rows have in common are one training.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -18,7 +18,7 @@ from reidlib.papers.driver import Measured, Place, load_sizes, rates
 from reidlib.papers.fgsam.method import EACH
 from reidlib.papers.image_to_image import SINGLE_QUERY
 from reidlib.papers.pose_pretraining import pose_pretraining_of
-from reidlib.papers.pretraining import pretraining_of
+from reidlib.papers.pretraining import started
 from reidlib.papers.tables import load_tables
 
 RECIPE = 1  # raised whenever a change of the code changes what a training comes to
@@ -148,7 +148,7 @@ def trained(
         start=start,
         joins=joins,
     )
-    return _from_pretraining(experiment, profile)
+    return started(experiment, profile)
 
 
 def _attributes_of(dataset: str) -> tuple[tuple[str, int], ...]:
@@ -167,13 +167,6 @@ def _training(size: Size, phase: tuple[tuple[int, float], ...], pretrained: str)
         warmup_steps=size.warmup_steps,
         decay=size.decay,
     )
-
-
-def _from_pretraining(experiment: Experiment, profile: str) -> Experiment:
-    """The baseline starts from a pretraining of ours where its weights are of no other place."""
-    if experiment.training.pretrained in ("", "imagenet"):
-        return experiment
-    return replace(experiment, start=pretraining_of(experiment, profile))
 
 
 def _name(config: FGSAMConfig) -> str:

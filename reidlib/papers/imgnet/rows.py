@@ -6,7 +6,8 @@ from typing import Any
 
 from reidlib.experiment import Experiment, Stage, Training
 from reidlib.models.imgnet import IMGNetConfig
-from reidlib.papers.driver import Measured, Place, load_sizes, rates
+from reidlib.papers.driver import Measured, Place, chosen, load_sizes, rates
+from reidlib.papers.pretraining import started
 from reidlib.papers.tables import PublishedRow, load_tables
 
 DATASET = "cuhk-pedes"
@@ -29,6 +30,7 @@ class Size:
     stage1: tuple[tuple[int, float], ...]  # [epochs, learning rate], ...
     stage2: tuple[tuple[int, float], ...]
     pretrained: str = ""
+    backbone_lr_factor: float = 1.0
     steps: int | None = None
     rows: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by table; of none: all
 
@@ -38,18 +40,8 @@ SIZES = load_sizes("imgnet", Size)
 
 def cells(profile: str) -> dict[Place, Measured]:
     """Every cell of the own rows that the profile measures: Tables 1-3 and 5-7."""
-    size = SIZES[profile]
-    measured = dict(_all_cells(profile))
-    if not size.rows:
-        return measured
-    # A profile that names rows measures all cells that come with their trainings.
-    chosen = {
-        place: cell.experiment.model
-        for place, cell in measured.items()
-        if place[1] in size.rows.get(str(place[0]), ())
-    }
-    wanted = set(chosen.values())
-    return {place: cell for place, cell in measured.items() if cell.experiment.model in wanted}
+    measured, rows = dict(_all_cells(profile)), SIZES[profile].rows
+    return chosen(measured, rows) if rows else measured
 
 
 def _all_cells(profile: str) -> Iterator[tuple[Place, Measured]]:
@@ -60,6 +52,7 @@ def _all_cells(profile: str) -> Iterator[tuple[Place, Measured]]:
                 continue
             config, evaluation = _measured_by(profile, number, row)
             experiment = Experiment("imgnet", _name(config), DATASET, config, training, 0, RECIPE)
+            experiment = started(experiment, profile)
             for metric in _METRICS:
                 yield (number, row.slug, metric), Measured(experiment, evaluation, metric)
 
@@ -111,6 +104,7 @@ def _training(size: Size) -> Training:
         ),
         batch_size=32,
         image_size=size.image_size,
+        backbone_lr_factor=size.backbone_lr_factor,
         pretrained=size.pretrained,
         steps=size.steps,
     )

@@ -7,7 +7,7 @@ paper that has a backbone of this shape, at this picture size, starts from that 
 
 from reidlib.papers.driver import About
 from reidlib.papers.pretraining.method import batches, build, evaluate, losses, prepare
-from reidlib.papers.pretraining.rows import cells, pretraining_of
+from reidlib.papers.pretraining.rows import cells, pretraining_of, started
 
 __all__ = [
     "ABOUT",
@@ -18,6 +18,7 @@ __all__ = [
     "losses",
     "prepare",
     "pretraining_of",
+    "started",
 ]
 
 ABOUT = About(

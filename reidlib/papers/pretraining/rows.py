@@ -1,6 +1,6 @@
 """The pretraining that an experiment starts from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reidlib.data.formats import imagefolder, strangers
 from reidlib.errors import UsageError
@@ -11,6 +11,7 @@ from reidlib.papers.driver import Measured, Place, load_sizes
 RECIPE = 1  # raised whenever a change of the code changes what a training comes to
 # What strangers are labelled with, see `reidlib.models.pretraining`. The second one is for the
 # question how much the choice matters.
+OWN = (strangers.NAME, imagefolder.NAME)  # data of our own pretrainings
 LABELS = ("kinds", "kinds+colors")
 
 
@@ -37,6 +38,13 @@ def cells(profile: str) -> dict[Place, Measured]:
     return {}
 
 
+def started(experiment: Experiment, profile: str) -> Experiment:
+    """The experiment with the pretraining that it starts from, if it starts from one of ours."""
+    if experiment.training.pretrained not in OWN:
+        return experiment
+    return replace(experiment, start=pretraining_of(experiment, profile))
+
+
 def pretraining_of(experiment: Experiment, profile: str, labels: str = "kinds") -> Experiment:
     """What an experiment starts from whose `training.pretrained` is "strangers" or "imagefolder".
 
@@ -50,7 +58,7 @@ def pretraining_of(experiment: Experiment, profile: str, labels: str = "kinds") 
         UsageError: the experiment starts from something else, or the profile pretrains nothing.
     """
     data = experiment.training.pretrained
-    if data not in (strangers.NAME, imagefolder.NAME):
+    if data not in OWN:
         raise UsageError(f"{experiment.name}: no pretraining on {data!r}")
     if f"{profile}-{data}" not in SIZES:
         raise UsageError(f"profile {profile} has no pretraining on {data}")
