@@ -148,7 +148,8 @@ def _run(arguments: argparse.Namespace) -> int:
     print(f"{len(finished)} of {len(planned)} runs are finished in {session.folder}")
     for key, why in failures.items():
         print(f"error: run {key} failed: {why}", file=sys.stderr)
-    return 0 if len(finished) == len(planned) else 1
+    there = {run.key for run in finished}
+    return 0 if all(p.key in there for p in planned if p.wanted) else 1
 
 
 def _report(arguments: argparse.Namespace) -> int:

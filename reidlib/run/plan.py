@@ -21,6 +21,7 @@ class Planned:
     start: str = ""  # key of the run that it starts from
     joins: tuple[str, ...] = ()  # keys of the runs whose weights come in addition
     problem: str = ""  # why it cannot be trained here, such as data that is not there
+    wanted: bool = True  # for itself, and not only because others start from it
 
     @property
     def paper(self) -> str:
@@ -76,11 +77,10 @@ def plan_experiments(
         key = experiment.key(fingerprint, *keys)
         return planned.setdefault(key, Planned(experiment, key, *keys, problem))
 
-    for experiment in experiments:
-        add(experiment)
+    wanted = {add(experiment).key for experiment in experiments}
     if missing and (not found or session.data is None):
         raise next(iter(missing.values()))
-    return list(planned.values())
+    return [replace(p, wanted=p.key in wanted) for p in planned.values()]
 
 
 def planned_for(session: Session, experiment: Experiment) -> Planned:
@@ -119,7 +119,8 @@ def key_of(session: Session, experiment: Experiment) -> str:
 
 
 def with_all_before(planned: Sequence[Planned], chosen: Planned) -> list[Planned]:
-    """A planned run and all that have to be finished before it, in the plan's order."""
+    """A planned run, wanted for itself, and all that have to be finished before it, in the plan's
+    order."""
     by_key = {p.key: p for p in planned}
     wanted: set[str] = set()
     waiting = [chosen.key]
@@ -127,7 +128,7 @@ def with_all_before(planned: Sequence[Planned], chosen: Planned) -> list[Planned
         key = waiting.pop()
         wanted.add(key)
         waiting += by_key[key].before
-    return [p for p in planned if p.key in wanted]
+    return [replace(p, wanted=p.key == chosen.key) for p in planned if p.key in wanted]
 
 
 def on_its_pictures(session: Session, experiment: Experiment) -> Experiment:

@@ -71,19 +71,20 @@ def run_missing(
 
 
 def _missing(session: Session, planned: Sequence[Planned]) -> list[Planned]:
-    """What has to be trained. A start that came along without weights has to be, if it is used."""
+    """What has to be trained: what is wanted and not finished, and all that this starts from whose
+    weights are not there (they may have come along without)."""
     by_key = {p.key: p for p in planned}
-    missing = {p.key: p for p in planned if session.store.load(p.key) is None}
-    waiting = list(missing.values())
+    missing: dict[str, Planned] = {}
+    waiting = [p for p in planned if p.wanted and session.store.load(p.key) is None]
     while waiting:
-        for key in waiting.pop().before:
-            if key in by_key and key not in missing and session.store.load_trained(key) is None:
-                missing[key] = by_key[key]
-                waiting.append(by_key[key])
-    needed = {key for p in missing.values() for key in p.before}
-    # A start that nothing missing needs is not trained for its own sake.
-    starts = {key for p in planned for key in p.before}
-    return [p for p in missing.values() if p.key not in starts or p.key in needed]
+        p = waiting.pop()
+        missing[p.key] = p
+        waiting += [
+            by_key[key]
+            for key in p.before
+            if key in by_key and key not in missing and session.store.load_trained(key) is None
+        ]
+    return [p for p in planned if p.key in missing]
 
 
 class _Pool:

@@ -65,17 +65,24 @@ def losses(model: FGSAM, batch: AttributedBatch, stage: Stage) -> dict[str, Tens
 
 
 def evaluate(model: FGSAM, data: AttributedData, compute: Compute) -> Evaluated:
-    """Persons are searched by images; attributes are recognized in the queries' images."""
+    """Persons are searched by images; attributes are recognized in the queries' images.
+
+    The second phase with attributes, which is no row of any table, is tested on these alone.
+    """
     model.eval()
-    found = search_by_image(model.embed, data)
     if not model.cfg.attributes:
-        return found
+        return search_by_image(model.embed, data)
     right, usual = accuracies(recognized(model, data).numpy(), data.query_known.numpy())
     names = [name for name, _ in model.cfg.attributes]
+    scored = {ATTRIBUTES: _named(names, right)}, {ATTRIBUTES: _named(names, usual)}
+    if not model.cfg.lram:
+        headline = f"{scored[0][ATTRIBUTES]['mean']:.1f} % of {len(names)} attributes right"
+        return Evaluated(scored[0], headline, len(data.query.frame), 0, chance=scored[1])
+    found = search_by_image(model.embed, data)
     return replace(
         found,
-        evaluations={**found.evaluations, ATTRIBUTES: _named(names, right)},
-        chance={**found.chance, ATTRIBUTES: _named(names, usual)},
+        evaluations={**found.evaluations, **scored[0]},
+        chance={**found.chance, **scored[1]},
     )
 
 

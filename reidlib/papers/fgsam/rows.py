@@ -6,7 +6,7 @@ Phases that rows have in common are one training.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -14,7 +14,7 @@ from reidlib.data.formats import peta
 from reidlib.data.formats.attributes import SCHEMAS, sizes
 from reidlib.experiment import Experiment, Stage, Training
 from reidlib.models.fgsam import FGSAMConfig
-from reidlib.papers.driver import Measured, Place, load_sizes, rates
+from reidlib.papers.driver import Measured, Place, chosen, load_sizes, rates
 from reidlib.papers.fgsam.method import EACH
 from reidlib.papers.image_to_image import SINGLE_QUERY
 from reidlib.papers.pose_pretraining import pose_pretraining_of
@@ -67,6 +67,7 @@ class Size:
     steps: int | None = None  # of an epoch; by default one per batch of all training images
     warmup_steps: int = 0
     decay: str = "none"
+    rows: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by table; of none: all
     datasets: tuple[str, ...] = ()  # that are trained on; of none: all
     figure_5: bool = True
 
@@ -77,7 +78,8 @@ SIZES = load_sizes("fgsam", Size)
 def cells(profile: str) -> dict[Place, Measured]:
     """Every cell of the own rows that the profile measures, and Figure 5: its rows are parameters
     of the loss, its columns values and metrics ("0.5, mAP"). Table I only states settings."""
-    return dict(_table_cells(profile)) | dict(_figure_5(profile))
+    measured, rows = dict(_table_cells(profile)), SIZES[profile].rows
+    return (chosen(measured, rows) if rows else measured) | dict(_figure_5(profile))
 
 
 def _table_cells(profile: str) -> Iterator[tuple[Place, Measured]]:
