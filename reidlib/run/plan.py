@@ -66,7 +66,7 @@ def plan_experiments(
             if (error := missing.get(experiment.dataset)) is not None:
                 raise error
             fingerprint = _fingerprint(session, experiment, progress)
-            found.append(True)
+            found.append(session.data is None or not session.draws(experiment.dataset))
         except _Lacking as error:
             problem = str(error)
         except DataError as error:
@@ -78,7 +78,7 @@ def plan_experiments(
         return planned.setdefault(key, Planned(experiment, key, *keys, problem))
 
     wanted = {add(experiment).key for experiment in experiments}
-    if missing and (not found or session.data is None):
+    if missing and (not any(found) or session.data is None):
         raise next(iter(missing.values()))
     return [replace(p, wanted=p.key in wanted) for p in planned.values()]
 
@@ -158,7 +158,7 @@ def minutes(session: Session, planned: Sequence[Planned]) -> dict[str, float | N
     """Per key the minutes that a run took, or will take here: by the time that finished runs of the
     same kind took per unit of cost; None while nothing is known."""
     runs = {p.key: session.store.load(p.key) for p in planned}
-    work = {p.key: _work(session, p) for p in planned}
+    work = {p.key: work_of(session, p) for p in planned}
     known: dict[tuple, list[float]] = {}
     for p in planned:
         run = runs[p.key]
@@ -191,7 +191,7 @@ def _kinds(experiment: Experiment) -> list[tuple]:
     ]
 
 
-def _work(session: Session, planned: Planned) -> float:
+def work_of(session: Session, planned: Planned) -> float:
     """Multiply-adds of a training; 0 where it cannot be said."""
     if planned.problem:
         return 0.0

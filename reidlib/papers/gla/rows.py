@@ -9,7 +9,7 @@ from reidlib.models.gla import METHODS, GLAConfig
 from reidlib.papers.driver import Measured, Place, chosen, load_sizes, rates
 from reidlib.papers.gla.method import TEXT_TO_IMAGE, TUPLES
 from reidlib.papers.image_to_image import evaluation_of
-from reidlib.papers.pretraining import started
+from reidlib.papers.pretraining import started, starts
 from reidlib.papers.tables import PublishedRow, load_tables
 
 RECIPE = 2  # raised whenever a change of the code changes what a training comes to
@@ -35,6 +35,7 @@ class Size:
     pretrained: str = ""
     steps: int | None = None  # of an epoch; by default one per batch of all training images
     rows: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by table; of none: all
+    starts: tuple[Place, ...] = ()  # cells that are measured from other starts, too
 
 
 SIZES = load_sizes("gla", Size)
@@ -52,8 +53,9 @@ _METHOD_OF_ROW = {
 
 def cells(profile: str) -> dict[Place, Measured]:
     """Every cell of the own rows of Tables 2-6; Table 1 only states settings."""
-    measured, rows = dict(_cells(profile)), SIZES[profile].rows
-    return chosen(measured, rows) if rows else measured
+    measured, size = dict(_cells(profile)), SIZES[profile]
+    found = chosen(measured, size.rows) if size.rows else measured
+    return found | starts(measured, size.starts, profile)
 
 
 def _cells(profile: str) -> Iterator[tuple[Place, Measured]]:

@@ -7,10 +7,11 @@ paper that has a backbone of this shape, at this picture size, starts from that 
 
 from reidlib.papers.driver import About
 from reidlib.papers.pretraining.method import batches, build, evaluate, losses, prepare
-from reidlib.papers.pretraining.rows import cells, pretraining_of, started
+from reidlib.papers.pretraining.rows import STARTS, cells, pretraining_of, started, starts
 
 __all__ = [
     "ABOUT",
+    "STARTS",
     "batches",
     "build",
     "cells",
@@ -19,6 +20,7 @@ __all__ = [
     "prepare",
     "pretraining_of",
     "started",
+    "starts",
 ]
 
 ABOUT = About(

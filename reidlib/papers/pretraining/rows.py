@@ -1,5 +1,6 @@
 """The pretraining that an experiment starts from."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from reidlib.data.formats import imagefolder, strangers
@@ -13,6 +14,7 @@ RECIPE = 1  # raised whenever a change of the code changes what a training comes
 # question how much the choice matters.
 OWN = (strangers.NAME, imagefolder.NAME)  # data of our own pretrainings
 LABELS = ("kinds", "kinds+colors")
+STARTS = "starts"  # in place of a table's number, see `starts`
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,33 @@ SIZES = load_sizes("pretraining", Size)
 def cells(profile: str) -> dict[Place, Measured]:
     """None: no table of a paper says what a pretraining comes to."""
     return {}
+
+
+def starts(
+    measured: Mapping[Place, Measured], places: Iterable[Place], profile: str
+) -> dict[Place, Measured]:
+    """The trainings behind some cells from each start: how much of their order does it decide?
+
+    Rows are those of the cells, columns "random", and the sets of labels. From random weights
+    nothing is spared: no backbone is frozen or learns at a smaller rate than the rest.
+    """
+    found = {}
+    for place in places:
+        cell = measured[place]
+        usual = cell.experiment
+        training = replace(
+            usual.training,
+            pretrained="",
+            backbone_lr_factor=1.0,
+            stages=tuple(replace(s, freeze_backbone=False) for s in usual.training.stages),
+        )
+        random = replace(usual, training=training, start=None, name=f"{usual.name}, from random")
+        found[STARTS, place[1], "random"] = replace(cell, experiment=random)
+        for labels in LABELS:
+            start = pretraining_of(usual, profile, labels)
+            other = replace(usual, start=start, name=f"{usual.name}, from {labels}")
+            found[STARTS, place[1], labels] = replace(cell, experiment=other)
+    return found
 
 
 def started(experiment: Experiment, profile: str) -> Experiment:

@@ -9,7 +9,7 @@ from reidlib.experiment import Experiment, Stage, Training
 from reidlib.models import ssan
 from reidlib.models.compared import cmpm, dual_path, mia, scan, vitaa
 from reidlib.papers.driver import Measured, Place, load_sizes, rates
-from reidlib.papers.pretraining import started
+from reidlib.papers.pretraining import started, starts
 from reidlib.papers.tables import PublishedRow, load_tables
 from reidlib.papers.text_to_image import evaluations_of, module_of
 
@@ -61,6 +61,7 @@ class Size:
     methods: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by dataset; of none: all
     margins_on: tuple[str, ...] = ("cuhk-pedes", "icfg-pedes")  # datasets of Figure 7
     own: dict[str, dict[str, Any]] = field(default_factory=dict)  # settings of a method's authors
+    starts: tuple[Place, ...] = ()  # cells that are measured from other starts, too
 
 
 SIZES = load_sizes("ssan", Size)
@@ -69,7 +70,8 @@ SIZES = load_sizes("ssan", Size)
 def cells(profile: str) -> dict[Place, Measured]:
     """Every cell of the own rows that the profile measures, and Figure 7: its rows are datasets,
     its columns margins, "adaptive" being SSAN."""
-    return dict(_table_cells(profile)) | dict(_figure_7(profile))
+    tables = dict(_table_cells(profile))
+    return tables | dict(_figure_7(profile)) | starts(tables, SIZES[profile].starts, profile)
 
 
 def _table_cells(profile: str) -> Iterator[tuple[Place, Measured]]:
