@@ -13,7 +13,7 @@ from reidlib.arguments import (
     check,
     folder,
 )
-from reidlib.errors import ReidlibError
+from reidlib.errors import ReidlibError, UsageError
 
 if TYPE_CHECKING:  # importing these takes seconds (torch); --help should not
     from reidlib.run.session import Session
@@ -121,6 +121,13 @@ def _run(arguments: argparse.Namespace) -> int:
     from reidlib.run.plan import describe, find, plan, plan_experiments, with_all_before
     from reidlib.run.pool import run_missing
 
+    if arguments.row is None and arguments.set:
+        raise UsageError(f"--set {arguments.set[0]}: changes a row; say which with --row")
+    if arguments.row is None and arguments.dataset is not None:
+        raise UsageError(
+            f"--dataset {arguments.dataset}: chooses among the trainings of a row; say which with "
+            "--row"
+        )
     session = session_of(arguments)
     if arguments.row is not None:
         settings = tinker.parse_settings(arguments.set)

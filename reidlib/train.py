@@ -79,7 +79,9 @@ def fit(
 
     Args:
         model: on `compute.device` already; must have an attribute `backbone`, whose parameters
-            take `training.backbone_lr_factor` and are frozen in stages that say so.
+            take `training.backbone_lr_factor` and are frozen in stages that say so. It may have
+            `lr_factors`: start of a parameter's name -> factor of its learning rate, for
+            parameters outside the backbone.
         batches: given a seeded generator, yields the batches of one epoch, in order. A batch is
             whatever `losses` takes; it must have a length: the number of its images.
         losses: `losses(batch, stage)` gives named scalar losses whose sum is minimized.
@@ -259,7 +261,14 @@ def _optimizer(model: nn.Module, training: Training, stage: Stage) -> torch.opti
     inside = {id(p) for p in backbone}
     for parameter in backbone:
         parameter.requires_grad_(not stage.freeze_backbone)
-    groups = [{"params": [p for p in model.parameters() if id(p) not in inside], "lr_factor": 1.0}]
+    # A model may name parameters with another learning rate: start of the name -> factor.
+    factors: Mapping[str, float] = getattr(model, "lr_factors", {})
+    others: dict[float, list[nn.Parameter]] = {1.0: []}
+    for name, parameter in model.named_parameters():
+        if id(parameter) not in inside:
+            factor = next((f for start, f in factors.items() if name.startswith(start)), 1.0)
+            others.setdefault(factor, []).append(parameter)
+    groups = [{"params": params, "lr_factor": factor} for factor, params in others.items()]
     if not stage.freeze_backbone:
         groups.append({"params": backbone, "lr_factor": training.backbone_lr_factor})
     if training.optimizer == "adam":

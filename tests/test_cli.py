@@ -1,5 +1,6 @@
 """The commands as a user types them: what they print, and their exit status."""
 
+import json
 import os
 import subprocess
 import sys
@@ -82,8 +83,10 @@ def test_dry_run_lists_runs_and_trains_nothing(tiny_world, tmp_path):
         "--papers", "imgnet", "--dry-run",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "76 runs, 0 done" in done.stdout
-    assert done.stdout.count("missing") == 76
+    assert " runs, 0 done" in done.stdout
+    lines = done.stdout.splitlines()
+    assert sum(" missing " in line for line in lines) == 78
+    assert all(" no data " in line for line in lines if "dukemtmc-reid" in line)
     assert not (tmp_path / "smoke" / "runs").exists()
 
 
@@ -97,6 +100,44 @@ def test_dry_run_says_which_runs_have_no_data(tiny_world, tmp_path):
     lines = done.stdout.splitlines()
     assert sum(" missing " in line for line in lines) == 2  # Table 4, on CUHK-PEDES, and its start
     assert all(" no data " in line for line in lines if "market1501" in line)
+
+
+def test_a_row_is_trained_with_other_settings(tiny_world, tmp_path):
+    """Once; the same command finds the finished run."""
+    command = (
+        "run", "--profile", "smoke", "--data", str(tiny_world), "--results", str(tmp_path),
+        "--papers", "imgnet", "--row", "vgg-ch0-sp0-gs1-ls0-gp0-gn",
+        "--set", "margin=0.4", "--set", "steps=1",
+    )  # fmt: skip
+    outputs = []
+    for _ in range(2):
+        done = run(*command)
+        assert done.returncode == 0, done.stderr
+        # A line for each finished run, that of the pretraining first.
+        (line,) = (li for li in done.stdout.splitlines() if "margin = 0.4, steps = 1: Top-1 " in li)
+        outputs.append(line)
+        assert "2 of 2 runs are finished" in done.stdout
+    assert outputs[0] == outputs[1]
+    (folder,) = (tmp_path / "smoke" / "runs").glob(f"{outputs[0].split()[0]}*")
+    record = json.loads((folder / "experiment.json").read_text())
+    assert record["model"]["margin"] == 0.4 and record["training"]["steps"] == 1
+    assert {h["images"] for h in map(json.loads, (folder / "history.jsonl").open())} == {32}
+
+
+@pytest.mark.parametrize(("arguments", "says"), [
+    (["--row", "vgg-k-2", "--set", "marign=0.4"], "error: --set marign"),
+    (["--row", "vgg-k-2", "--set", "k=two"], "error: --set k='two': expected int"),
+    (["--row", "vgg-k-3"], "error: --row 'vgg-k-3'"),
+    (["--set", "k=4"], "error: --set k=4: changes a row; say which with --row"),
+    (["--dataset", "cuhk-pedes"], "error: --dataset cuhk-pedes: chooses among the trainings of a"),
+])  # fmt: skip
+def test_settings_that_cannot_be_are_refused_before_anything_is_trained(arguments, says, tmp_path):
+    done = run(
+        "run", "--profile", "smoke", "--results", str(tmp_path), "--papers", "imgnet", *arguments
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(says), done.stderr
+    assert not (tmp_path / "smoke").exists()
 
 
 def test_synth_writes_what_doctor_then_finds(tmp_path):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -353,3 +354,25 @@ def test_sigkill_in_mid_epoch_then_resume_to_the_bit(tmp_path):
     train(resumed, checkpoint=checkpoint, on_epoch=lambda r: epochs.append(r["epoch"]))
     assert epochs == [3, 4]
     assert_same(state(whole), state(resumed))
+
+
+def test_a_model_may_name_parameters_with_a_learning_rate_of_their_own():
+    """One step of SGD moves a parameter by rate, factor and gradient; the others by rate alone."""
+
+    class Named(Net):
+        lr_factors: ClassVar = {"head.bias": 0.01, "backbone.": 5.0}  # the latter is not meant
+
+    training = replace(
+        TRAINING, stages=(Stage("all", (0.1,)),), optimizer="sgd", steps=1, backbone_lr_factor=0.5
+    )
+    moved = {}
+    for kind in (Net, Named):
+        torch.manual_seed(7)
+        model = kind()
+        before = {name: p.detach().clone() for name, p in model.named_parameters()}
+        train(model, training)
+        moved[kind] = {name: p.detach() - before[name] for name, p in model.named_parameters()}
+    for name, usual in moved[Net].items():
+        factor = 0.01 if name == "head.bias" else 1.0
+        torch.testing.assert_close(moved[Named][name], factor * usual, rtol=1e-3, atol=1e-7)
+    assert moved[Net]["head.bias"].abs().min() > 1e-3

@@ -26,9 +26,9 @@ from reidlib.experiment import Experiment
 from reidlib.explore import common
 from reidlib.models.gla import GLA, phrase_heat_maps, phrase_owner, text_to_image_scores
 from reidlib.papers import driver
-from reidlib.papers.bootstrap import RESAMPLES
 from reidlib.papers.gla.method import encode_pairs, phi
 from reidlib.papers.image_to_image import encode
+from reidlib.papers.intervals import RESAMPLES
 from reidlib.run.session import Session
 from reidlib.train import Compute
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from reidlib.errors import UsageError
 from reidlib.models.parts.backbones import BACKBONES, backbone
+from reidlib.models.parts.norms import use_norm
 
 LABELS = ("kinds", "kinds+colors", "classes")
 
@@ -26,6 +27,7 @@ class PretrainingConfig:
     last_stride: int = 1  # of ResNet-50's layer4; weights of one stride fit the other
     labels: str = "kinds"  # of strangers: "kinds" | "kinds+colors"; of an ImageFolder: "classes"
     classes: tuple[int, ...] = (1,)  # number of values of each label; known when the data is
+    norm: str = "bn"  # of the backbone: "bn" | "gn", see `reidlib.models.parts.norms`
 
     def __post_init__(self) -> None:
         if self.backbone not in BACKBONES:
@@ -43,6 +45,7 @@ class Pretraining(nn.Module):
         super().__init__()
         self.cfg = cfg
         self.backbone = backbone(cfg.backbone, cfg.width, cfg.depths, cfg.last_stride)
+        use_norm(self.backbone, cfg.norm)
         # All linear layers as one: label i has the outputs behind those of the labels before it.
         self.heads = nn.Linear(self.backbone.out_channels, sum(cfg.classes))
 

@@ -17,6 +17,7 @@ starts from go elsewhere, too. Everything else is done here, once for all papers
 """
 
 import importlib
+import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -117,6 +118,11 @@ def get_paper(name: str) -> ModuleType:
     return importlib.import_module(f"reidlib.papers.{name}")
 
 
+def module_of(config: Any) -> ModuleType:
+    """The module of the method that a configuration is of."""
+    return sys.modules[type(config).__module__]
+
+
 @lru_cache(maxsize=64)
 def _cells(paper: str, profile: str) -> dict[Place, Measured]:
     return dict(get_paper(paper).cells(profile))
@@ -186,15 +192,17 @@ def chosen(
     return {place: cell for place, cell in measured.items() if _identity(cell.experiment) in wanted}
 
 
-def load_sizes(paper: str, kind: type[SizeT], folder: Path | None = None) -> dict[str, SizeT]:
-    """Profile -> what it changes: `sizes.toml` of a paper as dataclasses of its own.
+def load_sizes(
+    paper: str, kind: type[SizeT], folder: Path | None = None, file: str = "sizes.toml"
+) -> dict[str, SizeT]:
+    """Profile -> what it changes: a TOML file of a paper as dataclasses of its own.
 
     A learning rate per epoch is written as a list of [epochs, rate]; see `rates`. A profile may
     name another as its `like` and give what differs.
 
     Raises `DataError`, naming file and profile, for an unknown or missing field.
     """
-    path = (folder or Path(__file__).parent / paper) / "sizes.toml"
+    path = (folder or Path(__file__).parent / paper) / file
     table = tomllib.loads(path.read_text(encoding="utf-8"))
     sizes: dict[str, SizeT] = {}
     for profile, given in table.items():
@@ -236,7 +244,12 @@ def rates(written: Iterable[tuple[int, float]]) -> tuple[float, ...]:
 def check_weights(experiment: Experiment) -> None:
     """Raise `DataError` if weights that the training starts from have to be placed by hand."""
     if experiment.training.pretrained == "imagenet":
-        find_imagenet(experiment.model.backbone)
+        find_imagenet(backbone_of(experiment))
+
+
+def backbone_of(experiment: Experiment) -> str:
+    """The name of the backbone; methods that leave no choice have a ResNet-50."""
+    return getattr(experiment.model, "backbone", "resnet50")
 
 
 def check(experiment: Experiment, dataset: Dataset) -> None:
@@ -339,7 +352,7 @@ def initialized(experiment: Experiment, data: Any, before: Sequence[Path] = ()) 
     if len(before) != len(experiment.before):
         raise DataError(f"{experiment.name}: starts from a run that is not finished")
     if experiment.start is None and experiment.training.pretrained == "imagenet":
-        name = experiment.model.backbone
+        name = backbone_of(experiment)
         state = {f"backbone.{k}": v for k, v in imagenet_state(name).items()}
         load_start(model, state, str(find_imagenet(name)))
     for path in before:

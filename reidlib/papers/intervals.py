@@ -25,7 +25,7 @@ variance: d = V / sum(V_i / d_i). That is a little more careful than Satterthwai
 intervals hold the truth in only 92 % of tables where a steady row meets an unsteady one. No
 interval is narrower than that from people alone, which matters where trainings happen to tie. In
 simulated tables these intervals hold the truth in 94 to 97 % with three trainings (97.5 % where
-training is no luck at all) and in 95 to 96 % with five: tests/test_bootstrap.py.
+training is no luck at all) and in 95 to 96 % with five: tests/test_intervals.py.
 
 Not covered: what all trainings share, such as the pretraining that they start from.
 """
