@@ -13,7 +13,7 @@ from pathlib import Path
 from reidlib.data.register import FORMATS
 from reidlib.profiles import PROFILES
 
-PAPERS = ("imgnet", "ssan", "gla", "attention_driven")
+PAPERS = ("imgnet", "ssan", "gla", "attention_driven", "fgsam")
 DATASETS = FORMATS.keys()  # what the procedural world is written as
 
 

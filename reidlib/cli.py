@@ -167,7 +167,7 @@ def _pose(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     from reidlib.papers import driver, tinker
-    from reidlib.run.plan import describe, find, plan, plan_experiments
+    from reidlib.run.plan import describe, find, plan, plan_experiments, with_all_before
     from reidlib.run.pool import run_missing
 
     if arguments.row is None and arguments.set:
@@ -192,8 +192,7 @@ def _run(arguments: argparse.Namespace) -> int:
     else:
         planned = plan(session, arguments.papers, progress=True)
     if arguments.key is not None:
-        chosen = find(planned, arguments.key)
-        planned = [p for p in planned if p.key in (chosen.key, chosen.start)]
+        planned = with_all_before(planned, find(planned, arguments.key))
     if arguments.dry_run:
         print(describe(session, planned))
         return 0
@@ -205,7 +204,8 @@ def _run(arguments: argparse.Namespace) -> int:
     print(f"{len(finished)} of {len(planned)} runs are finished in {session.folder}")
     for key, why in failures.items():
         print(f"error: run {key} failed: {why}", file=sys.stderr)
-    return 0 if len(finished) == len(planned) else 1
+    there = {run.key for run in finished}
+    return 0 if all(p.key in there for p in planned if p.wanted) else 1
 
 
 def _report(arguments: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from reidlib.errors import StoreError, UsageError
 from reidlib.papers import driver
 from reidlib.papers.driver import CONTRACT, get_paper
 from reidlib.papers.tables import load_tables
-from reidlib.run.plan import describe, find, key_of, minutes, plan
+from reidlib.run.plan import describe, find, key_of, minutes, plan, with_all_before
 from reidlib.run.session import Session
 
 
@@ -126,3 +126,21 @@ def test_minutes_come_from_runs_of_the_same_kind(data, tmp_path):
     for p in planned:  # what is finished is told as it was, the rest by it
         assert told[p.key] == pytest.approx(truth(p) / 60)
     assert minutes(Machine(set()), planned) == dict.fromkeys(told)
+
+
+def test_all_that_comes_before_a_run_is_planned_before_it(tmp_path, monkeypatch):
+    """Chains of starts, and what is joined: once each, and before whoever needs it."""
+    monkeypatch.setattr("reidlib.run.session.project_root", lambda: tmp_path)
+    session = Session.create("smoke", results=tmp_path / "results")
+    planned = plan(session, ["fgsam"])
+    place = {p.key: number for number, p in enumerate(planned)}
+    assert len(place) == len(planned)
+    assert all(place[key] < place[p.key] for p in planned for key in p.before)
+    final = next(p for p in planned if p.experiment.name == "Base + Pose + LRAM + FTL")
+    chain = with_all_before(planned, final)
+    assert [p.paper for p in chain] == ["pretraining", "fgsam", "pose_pretraining", "fgsam",
+                                        "fgsam"]  # fmt: skip
+    assert chain[-1] == final and chain[3].key == final.start
+    assert chain[3].joins == (chain[2].key,) and chain[3].start == chain[1].key
+    assert key_of(session, final.experiment) == final.key
+    assert not (tmp_path / "data").exists()

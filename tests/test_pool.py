@@ -1,5 +1,6 @@
 """Runs in worker processes: killed, crashed, two commands at once, a full disk."""
 
+import io
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ import torch
 from safetensors.torch import load_file
 from tiny_runs import session_in, some
 
-from reidlib.run.plan import plan, work_of
+from reidlib.run import pool
+from reidlib.run.plan import Planned, plan, work_of
 from reidlib.run.pool import Progress, raise_if_failed, run_missing
 from reidlib.run.session import Session
 from reidlib.run.store import CHECKPOINT
@@ -186,3 +189,72 @@ def test_progress_is_told_in_work_and_not_in_runs(data, tmp_path, capsys):
     out = capsys.readouterr().out
     assert f"epoch 1/{epochs} loss 1.000 10 images/s" in out
     assert "writing the report of IMG-Net" in out
+
+
+# ------------------------------------------------------------------ what waits for what
+
+
+class Stored:
+    """Stands for a session whose store holds some runs, with their weights or without."""
+
+    def __init__(self, trained: str = "", without_weights: str = "") -> None:
+        self.store = self
+        self.trained, self.finished = set(trained), set(trained + without_weights)
+
+    def load(self, key: str) -> str | None:
+        return key if key in self.finished else None
+
+    def load_trained(self, key: str) -> str | None:
+        return key if key in self.trained else None
+
+
+# d starts from b and joins c; b, a row of its own, starts from a; e joins c.
+PLAN = [
+    Planned(None, "a", wanted=False),
+    Planned(None, "b", "a"),
+    Planned(None, "c", wanted=False),
+    Planned(None, "d", "b", ("c",)),
+    Planned(None, "e", "", ("c",)),
+]
+
+
+@pytest.mark.parametrize(
+    ("trained", "without_weights", "missing"),
+    [
+        ("", "", "abcde"),
+        ("abc", "", "de"),
+        ("abcde", "", ""),
+        ("", "abcde", ""),  # all that counts is there
+        ("e", "abc", "abcd"),  # of what d needs no weights came along
+        ("b", "ac", "cde"),  # b can be started from, so that a is not needed
+        ("bde", "", ""),  # what nothing waits for is not trained for its own sake
+        ("de", "", "ab"),  # a row is, also if others start from it
+    ],
+)
+def test_what_is_missing_and_what_that_needs(trained, without_weights, missing):
+    found = pool.missing_of(Stored(trained, without_weights), PLAN)
+    assert sorted(p.key for p in found) == sorted(missing)
+
+
+def test_nothing_is_begun_before_all_that_it_needs_and_failures_are_passed_on():
+    waiting = pool._Pool.__new__(pool._Pool)
+    waiting.waiting, waiting.open, waiting.failures = PLAN[:], set("abcde"), {}
+    sent, said = [], []
+    waiting.show = SimpleNamespace(done=lambda task, outcome: said.append(task.key))
+
+    def idle():
+        worker = SimpleNamespace(task=None, process=SimpleNamespace(stdin=io.StringIO()))
+        worker.send = lambda task: sent.append(task.key)
+        return worker
+
+    waiting.workers = [idle(), idle()]
+    waiting._employ()
+    assert sent == ["a", "c"]  # b waits for a, d for b and c, e for c
+    waiting.open.discard("c")
+    waiting.workers = [idle()]
+    waiting._employ()
+    assert sent == ["a", "c", "e"]
+    waiting._failed(PLAN[0], "out of luck")
+    assert set(waiting.failures) == {"a", "b", "d"} and sorted(said) == ["a", "b", "d"]
+    assert "starts from run b, which failed" in waiting.failures["d"]
+    assert waiting.waiting == []

@@ -409,7 +409,7 @@ def test_experiment_starts_from_the_pretrained_backbone(finished, tmp_path):
     save_file(state, weights)
     starting = experiment(start=planned)
     sizes = SimpleNamespace(ids=5, vocabulary=["", "", "word"])
-    model = driver.initialized(starting, sizes, weights)
+    model = driver.initialized(starting, sizes, [weights])
     for name, value in model.backbone.state_dict().items():
         assert torch.equal(value, state[f"backbone.{name}"]), name
     scratch = driver.initialized(experiment(start=None), sizes)

@@ -66,7 +66,7 @@ def run_missing(
     for name in dict.fromkeys(p.experiment.dataset for p in missing):
         session.dataset(name, progress=True)  # drawn here, with a bar, and not by several workers
     # What others start from first; then the longest, so that the last ones to finish are short.
-    starts = {p.start for p in missing}
+    starts = {key for p in missing for key in p.before}
     missing.sort(key=lambda p: (p.key not in starts, -work_of(session, p), p.key))
     own = show or Progress(session, missing, bar)
     try:
@@ -78,17 +78,20 @@ def run_missing(
 
 
 def missing_of(session: Session, planned: Sequence[Planned]) -> list[Planned]:
-    """What has to be trained. A start that came along without weights has to be, if it is used."""
+    """What has to be trained: what is wanted and not finished, and all that this starts from whose
+    weights are not there (they may have come along without)."""
     by_key = {p.key: p for p in planned}
-    missing = {p.key: p for p in planned if session.store.load(p.key) is None}
-    for p in list(missing.values()):
-        while p.start and p.start in by_key and session.store.load_trained(p.start) is None:
-            p = by_key[p.start]
-            missing[p.key] = p
-    needed = {p.start for p in missing.values()}
-    # A start that nothing missing needs is not trained for its own sake.
-    starts = {p.start for p in planned if p.start}
-    return [p for p in missing.values() if p.key not in starts or p.key in needed]
+    missing: dict[str, Planned] = {}
+    waiting = [p for p in planned if p.wanted and session.store.load(p.key) is None]
+    while waiting:
+        p = waiting.pop()
+        missing[p.key] = p
+        waiting += [
+            by_key[key]
+            for key in p.before
+            if key in by_key and key not in missing and session.store.load_trained(key) is None
+        ]
+    return [p for p in planned if p.key in missing]
 
 
 class _Pool:
@@ -134,7 +137,7 @@ class _Pool:
         for worker in self.workers:
             if worker.task is not None or worker.process.stdin.closed:
                 continue
-            ready = next((p for p in self.waiting if p.start not in self.open), None)
+            ready = next((p for p in self.waiting if self.open.isdisjoint(p.before)), None)
             if ready is not None:
                 self.waiting.remove(ready)
                 worker.send(ready)
@@ -156,7 +159,7 @@ class _Pool:
         elif event["event"] == "busy":
             self.elsewhere.append(task)
             self.open.discard(task.key)
-            if any(p.start == task.key for p in self.waiting):  # others wait for it
+            if any(task.key in p.before for p in self.waiting):  # others wait for it
                 self.failures.update(_wait_for(self.session, task))
         else:
             self.open.discard(task.key)
@@ -166,7 +169,9 @@ class _Pool:
         self.failures[task.key] = why
         self.open.discard(task.key)
         self.show.done(task, f"FAILED: {why}")
-        for other in [p for p in self.waiting if p.start == task.key]:
+        for other in [p for p in self.waiting if task.key in p.before]:
+            if other not in self.waiting:  # it failed with another that it waited for
+                continue
             self.waiting.remove(other)
             self._failed(other, f"it starts from run {task.key}, which failed")
 

@@ -54,17 +54,17 @@ def run_one(
         if damage(Run(key, folder)) != "missing":
             store.discard(key)
         dataset = session.dataset(experiment.dataset)
-        start = None
-        if planned.start:  # in a worker it is there: the pool trains it first
-            start = store.load_trained(planned.start) or run_one(
-                session, planned_for(session, experiment.start), compute=compute
-            )
+        before = [  # in a worker they are there: the pool trains them first
+            store.load_trained(k) or run_one(session, planned_for(session, e), compute=compute)
+            for k, e in zip(planned.before, experiment.before, strict=True)
+        ]
         write_json(
             folder / "experiment.json",
             {
                 "name": experiment.name,
                 **experiment.settings(),
                 "start": planned.start,
+                **({"joins": list(planned.joins)} if planned.joins else {}),
                 "data": {"fingerprint": dataset.fingerprint, "synthetic": dataset.synthetic},
             },
         )
@@ -86,7 +86,7 @@ def run_one(
                 dataset,
                 cache_dir=session.cache,
                 compute=compute,
-                start=None if start is None else start.weights,
+                before=[found.weights for found in before],
                 checkpoint=folder / CHECKPOINT,
                 on_epoch=record,
             )
