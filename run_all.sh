@@ -2,6 +2,7 @@
 # One command: set up what is missing, train what is missing, write the reports.
 #   ./run_all.sh [--profile smoke|demo|bench|paper] [--papers imgnet,…] [--data DIR]
 #                [--results DIR] [--seeds N] [--device auto|cpu|cuda] [--jobs N]
+#                [--precision auto|fp32|bf16]
 #   ./run_all.sh test          the whole test suite
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"

@@ -40,6 +40,7 @@ def test_help(command):
         (["--papers", "imgnet,nonet"], "unknown paper 'nonet': expected one or more of imgnet"),
         (["--papers", ","], "unknown paper ','"),
         (["--device", "tpu"], "invalid choice: 'tpu'"),
+        (["--precision", "fp16"], "invalid choice: 'fp16'"),
         (["--data", "/no/such/folder"], "/no/such/folder: expected an existing folder"),
         (["--seeds", "0"], "'0': expected a whole number of at least 1"),
         (["--jobs", "x"], "'x': expected a whole number of at least 1"),

@@ -62,7 +62,7 @@ def plan_experiments(
             missing[experiment.dataset] = error
             problem = str(error)
         problem = problem or (start.problem if start else "")
-        key = experiment.key(fingerprint, start.key if start else "")
+        key = experiment.key(fingerprint, start.key if start else "", session.precision_of_keys)
         entry = Planned(experiment, key, start.key if start else "", problem)
         return planned.setdefault(key, entry)
 
@@ -103,7 +103,7 @@ def _fingerprint(session: Session, experiment: Experiment, progress: bool = Fals
 def key_of(session: Session, experiment: Experiment) -> str:
     """The key of an experiment on this session's data; raises `DataError` where that is missing."""
     start = "" if experiment.start is None else key_of(session, experiment.start)
-    return experiment.key(_fingerprint(session, experiment), start)
+    return experiment.key(_fingerprint(session, experiment), start, session.precision_of_keys)
 
 
 def find(planned: Sequence[Planned], key: str) -> Planned:

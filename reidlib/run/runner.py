@@ -51,6 +51,7 @@ def run_one(
         run = store.load_trained(key)
         if run is not None:
             return run
+        store.check_precision(key)
         if damage(Run(key, folder)) != "missing":
             store.discard(key)
         dataset = session.dataset(experiment.dataset)
@@ -70,9 +71,10 @@ def run_one(
             },
         )
         (folder / FAILURE).unlink(missing_ok=True)
-        compute = compute or Compute.choose(session.device, session.threads)
+        compute = compute or Compute.choose(session.device, session.threads, session.precision)
         if compute.threads is not None:
             torch.set_num_threads(compute.threads)
+        torch.backends.cudnn.allow_tf32 = False  # fp32, of tests above all, has all of its 32 bits
         began = time.time()
         history: list[dict[str, Any]] = []
 
@@ -89,6 +91,7 @@ def run_one(
                 compute=compute,
                 start=None if start is None else start.weights,
                 checkpoint=folder / CHECKPOINT,
+                key=key,
                 on_epoch=record,
             )
         except Exception as error:
@@ -102,7 +105,7 @@ def run_one(
             "source": source_of(experiment),
             "device": compute.device,
             "processor": processor(),
-            "precision": "bf16 autocast" if compute.bf16 else "fp32",
+            "precision": compute.precision,
             "threads": torch.get_num_threads(),
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
             "wall_s": round(time.time() - began, 2),

@@ -42,6 +42,7 @@ class Session:
     device: str = "auto"
     jobs: int | None = None
     world_seed: int = 0
+    precision: str = "auto"  # of trainings: "auto" | "fp32" | "bf16"
 
     @classmethod
     def create(
@@ -53,12 +54,13 @@ class Session:
         device: str = "auto",
         jobs: int | None = None,
         world_seed: int = 0,
+        precision: str = "auto",
     ) -> "Session":
         """Check the arguments at once; `seeds` is the profile's own number by default.
 
         Raises `UsageError` or `DeviceError`.
         """
-        Compute.choose(device)
+        Compute.choose(device, precision=precision)
         seeds = get_profile(profile).seeds if seeds is None else seeds
         if seeds < 1:
             raise UsageError(f"--seeds {seeds}: expected at least 1")
@@ -78,6 +80,7 @@ class Session:
             device=device,
             jobs=jobs,
             world_seed=world_seed,
+            precision=precision,
         )
 
     @property
@@ -92,7 +95,14 @@ class Session:
 
     @property
     def store(self) -> Store:
-        return Store(self.folder, project_root() / "results" / "reference" / self.profile / "runs")
+        references = project_root() / "results" / "reference" / self.profile / "runs"
+        return Store(self.folder, references, self.precision)
+
+    @property
+    def precision_of_keys(self) -> str:
+        """What enters the keys of runs: bf16 that was asked for makes runs of their own. Without
+        being asked, whatever finished run is there counts, and reports say what it computed in."""
+        return "bf16" if self.precision == "bf16" else ""
 
     @property
     def threads(self) -> int | None:

@@ -139,11 +139,15 @@ class Run:
 
 
 class Store:
-    """Runs below `root`; those of `references` stand in for what was not trained here."""
+    """Runs below `root`; those of `references` stand in for what was not trained here.
 
-    def __init__(self, root: Path, references: Path | None = None) -> None:
+    With the `precision` "fp32" only runs that were trained in fp32 are found.
+    """
+
+    def __init__(self, root: Path, references: Path | None = None, precision: str = "auto") -> None:
         self.root = Path(root)
         self.references = references
+        self.precision = precision
 
     def folder(self, key: str) -> Path:
         return self.root / "runs" / key
@@ -155,11 +159,24 @@ class Store:
     def load_trained(self, key: str) -> Run | None:
         """The run that was trained here, with its weights."""
         run = Run(key, self.folder(key))
-        return run if damage(run) == "" else None
+        return run if damage(run) == "" and self._in_precision(run) else None
 
     def load_reference(self, key: str) -> reference.ReferenceRun | None:
         """The run that came along with the project, without its weights."""
-        return None if self.references is None else reference.load(self.references).get(key)
+        run = None if self.references is None else reference.load(self.references).get(key)
+        return run if run is not None and self._in_precision(run) else None
+
+    def _in_precision(self, run: RunLike) -> bool:
+        return self.precision != "fp32" or run.provenance.get("precision", "fp32") == "fp32"
+
+    def check_precision(self, key: str) -> None:
+        """Raise `StoreError` if the run is there, but was trained in another precision."""
+        run = Run(key, self.folder(key))
+        if damage(run) == "" and not self._in_precision(run):
+            raise StoreError(
+                f"{run.folder}: this run was trained in {run.provenance['precision']}; to have it "
+                "in fp32 as well, give another folder as --results"
+            )
 
     @contextmanager
     def claim(self, key: str, *, wait: bool = False) -> Iterator[bool]:
