@@ -1,13 +1,14 @@
 """Writing files so that nothing half-written is ever taken for finished, and locking them."""
 
 import errno
+import hashlib
 import json
 import math
 import os
 import shutil
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,14 @@ def read_arrays(path: Path, most: int = 1 << 30) -> dict[str, np.ndarray] | None
     except Exception:  # which ones are raised depends on where the damage is
         return None
     return arrays
+
+
+def digest_of(arrays: Mapping[str, np.ndarray]) -> str:
+    """64 hex digits of named arrays: of their names, kinds, shapes and values."""
+    digest = hashlib.sha256()
+    for name, values in sorted(arrays.items()):
+        digest.update(f"{name} {values.dtype.str} {values.shape} ".encode() + values.tobytes())
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from reidlib import files
 from reidlib.errors import StoreError
 from reidlib.experiment import Experiment, Stage, Training
 from reidlib.files import locked, write_atomic, write_json
-from reidlib.run.store import Run, Store, damage, write_history
+from reidlib.run.store import METRICS, Run, Store, _digest_of, damage, write_history
 
 KEY = "0123456789abcdef"
 
@@ -30,7 +30,7 @@ def finish(store: Store, key: str = KEY, scores: dict | None = None) -> Run:
         ranks={"GS": np.array([1, 3, 2], np.int32)},
         people={"GS": np.array([7, 7, 9])},
         provenance={"device": "cpu"},
-        metrics={"evaluations": {"GS": {"Top-1": 33.3}}},
+        metrics={"evaluations": {"GS": {"Top-1": 100 / 3}}},
         scores=scores,
     )
 
@@ -42,7 +42,7 @@ def test_round_trip(tmp_path):
     run = store.load(KEY)
     assert run.ranks("GS").tolist() == [1, 3, 2]
     assert run.ranks("GS").dtype == np.int32
-    assert run.metrics["evaluations"]["GS"]["Top-1"] == 33.3
+    assert run.metrics["evaluations"]["GS"]["Top-1"] == 100 / 3
     assert run.history == [{"epoch": 0, "loss": 1.5}]
     assert run.provenance == {"device": "cpu"}
     assert not (run.folder / "checkpoint.pt").exists()
@@ -127,6 +127,20 @@ def test_a_flipped_bit_anywhere_is_seen(tmp_path):
             assert store.load(KEY) is None, (path.name, place)
         path.write_bytes(content)
     assert store.load(KEY) is not None
+
+
+def test_metrics_that_the_ranks_contradict_are_not_taken(tmp_path):
+    """Also where whoever edited them knew how digests are made."""
+    store = Store(tmp_path)
+    path = finish(store, scores={"GS": {"mAP": np.array([0.5, np.nan, 1.0])}}).folder / METRICS
+    plain = {k: v for k, v in json.loads(path.read_text()).items() if k != "digest"}
+    for metric, value, right in (("Top-1", 66.7, 100 / 3), ("mAP", 50.0, 75.0)):
+        for changed, taken in ((value, False), (right, True)):
+            content = {**plain, "evaluations": {"GS": {metric: changed}}}
+            write_json(path, {**content, "digest": _digest_of(content)})
+            said = "" if taken else f"{path}: GS, {metric} {value:.2f}; the queries come to"
+            assert damage(Run(KEY, path.parent)).startswith(said)
+            assert (store.load(KEY) is not None) == taken
 
 
 def test_a_run_under_another_key_is_not_taken(tmp_path):

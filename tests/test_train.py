@@ -250,7 +250,7 @@ def test_damaged_checkpoint_starts_again(tmp_path):
 
 
 def test_no_bit_of_a_checkpoint_changes_unseen(tmp_path):
-    """torch.load alone takes most of them: weights are not what was written, and nothing is said."""
+    """torch.load alone takes most of them: other weights, and nothing is said."""
     checkpoint = tmp_path / "checkpoint.pt"
     whole = make_net()
     train(whole)

@@ -34,6 +34,7 @@ import numpy as np
 
 from reidlib.errors import StoreError
 from reidlib.files import explain_os_errors, locked, write_atomic, write_json
+from reidlib.papers.bootstrap import TOP_K
 from reidlib.run import reference
 
 METRICS = "metrics.json"
@@ -42,6 +43,7 @@ HISTORY = "history.jsonl"
 WEIGHTS = "model.safetensors"
 RANKS, PEOPLE, SCORES = "ranks.npz", "people.npz", "scores.npz"
 _FILES = ("experiment.json", HISTORY, WEIGHTS, RANKS, PEOPLE, SCORES, "provenance.json")
+_ROUNDING = 1e-3  # percentage points, of sums in another order
 _LARGEST = 256 * 2**20  # bytes that the arrays of a run may unpack to
 
 
@@ -247,11 +249,31 @@ def damage(run: Run) -> str:
             elif why := _differs(file, metrics["files"][name]):
                 return why
         _ = run.experiment, run.provenance, run.history, run._ranks, run._people, run._scores
+        return _contradiction(run)
     except (
         *(KeyError, TypeError, ValueError, OSError, EOFError, RecursionError, AttributeError),
         *(zipfile.BadZipFile, zlib.error, NotImplementedError, StoreError),
     ) as error:
         return f"{run.folder}: unreadable ({type(error).__name__}: {error})"
+
+
+def _contradiction(run: Run) -> str:
+    """What a run's metrics say that its ranks and scores do not; "" if they agree."""
+    for evaluation, values in run.metrics["evaluations"].items():
+        for metric, value in values.items():
+            scores = run.scores(evaluation, metric)
+            if scores is None:
+                top = TOP_K.fullmatch(metric)
+                if top is None or evaluation not in run._ranks:
+                    continue
+                ranks = run.ranks(evaluation)
+                scores = ((ranks >= 1) & (ranks <= int(top[1]))).astype(np.float64)
+            counted = scores[~np.isnan(scores)]
+            if len(counted) and not abs(100 * counted.mean() - value) < _ROUNDING:
+                return (
+                    f"{run.folder / METRICS}: {evaluation}, {metric} {value:.2f}; the queries come "
+                    f"to {100 * counted.mean():.2f}"
+                )
     return ""
 
 
