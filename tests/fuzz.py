@@ -387,29 +387,27 @@ def _beside(found: dict[str, Dataset]) -> Iterator[Target]:
     """Key points, attributes, masks, and captions that lie beside a dataset."""
     market, pedes, people = found["market1501"], found["cuhk-pedes"], found["peta"]
 
-    def own(need: str, dataset: Dataset, look: Callable[[], Any], weight: float = 1.0) -> Target:
-        files = tuple(extra_files(need, dataset))
+    def own(need: str, dataset: Dataset, look: Callable[[], Any], *files: Path) -> Target:
+        files = files or tuple(extra_files(need, dataset))
         return Target(
             f"{need} of {dataset.name}",
-            files[:40],
-            lambda: (look(), "".join(content.digests(extra_files(need, dataset)))),
+            files,
+            lambda: (look(), "".join(content.digests(files))),
             own=True,
-            weight=weight,
         )
 
     def points() -> str:
-        loaded = [keypoints.load(market, split) for split in ("train", "query", "gallery")]
-        return _sum(loaded)
+        return _sum(keypoints.load(market, "query"))
 
     def masks() -> str:
         with tempfile.TemporaryDirectory() as cache:
             return _arrays(mask_cache(mask_paths(pedes, "train"), (32, 16), Path(cache)))
 
-    yield own("keypoints", market, points, 1.5)
+    yield own("keypoints", market, points, *keypoints.openpose_paths(market, "query"))
     yield own("attributes", market, lambda: _sum(attributes.load(market)))
     yield own("attributes", people, lambda: _sum(peta.load_attributes(people)))
     yield own("captions", market, lambda: _sum(join_captions(market)))
-    yield own("masks", pedes, masks, 0.5)
+    yield own("masks", pedes, masks)
 
 
 def _pictures(found: dict[str, Dataset], root: Path) -> Iterator[Target]:
@@ -613,12 +611,12 @@ def _references(root: Path) -> Target:
 def _summary(root: Path) -> Target:
     folder = root / "summary"
     header = {"profile": "smoke", "data": "synthetic", "device": "cpu", "versions": {}, "git": ""}
-    claims = [
-        {"id": "c", "section": "4", "statement": "s", "verdict": "reproduced", "difference": 1.0}
-    ]
+    claim = {"id": "c", "table": 1, "says": "A beats B", "verdict": "reproduced"}
+    claims = [{**claim, "difference": 1.0, "ci_low": 0.5, "ci_high": 1.5}]
     entry = {
         "status": "ok", "title": "A paper", "error": "", "wall_s": 1.0,
-        "finished": "2030-01-02T03:04+00:00", "tables": {"1": {"measured": 1}}, "claims": claims,
+        "finished": "2030-01-02T03:04+00:00", "claims": claims,
+        "tables": {"1": {"own": 2, "measured": 1, "cited": 0}},
     }  # fmt: skip
     update_summary(folder, header, {"imgnet": entry})
 

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import kill
 import numpy as np
 import torch
 from safetensors.torch import load_file
@@ -76,6 +77,12 @@ def test_sigkill_in_mid_run_then_the_same_command_resumes_to_the_bit(data, tmp_p
         strict=True,
     ):
         assert torch.equal(a, b)
+
+
+def test_killed_at_any_moment_it_comes_to_the_same_tables(tmp_path):
+    """While it starts, draws, caches, trains, reports; 20 kills by hand: `python -m tests.kill`."""
+    done = kill.kills(tmp_path, 4, seed=1)
+    assert done.total() == 4 and len(done) >= 3
 
 
 def test_a_crashed_worker_is_reported_and_does_not_stop_the_others(data, tmp_path):

@@ -2,19 +2,33 @@
 
 import dataclasses
 import errno
+import io
 import json
 import multiprocessing
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from reidlib import files
 from reidlib.errors import StoreError
 from reidlib.experiment import Experiment, Stage, Training
 from reidlib.files import locked, write_atomic, write_json
-from reidlib.run.store import METRICS, Run, Store, _digest_of, damage, write_history
+from reidlib.run.store import (
+    METRICS,
+    Run,
+    Store,
+    _digest,
+    _digest_of,
+    damage,
+    read_arrays,
+    write_history,
+)
+from reidlib.train import _read_checkpoint, _seal
 
 KEY = "0123456789abcdef"
 
@@ -141,6 +155,46 @@ def test_metrics_that_the_ranks_contradict_are_not_taken(tmp_path):
             said = "" if taken else f"{path}: GS, {metric} {value:.2f}; the queries come to"
             assert damage(Run(KEY, path.parent)).startswith(said)
             assert (store.load(KEY) is not None) == taken
+
+
+class Payload:
+    """Something whose unpickling leaves a trace."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.trace),)
+
+
+def test_nothing_pickled_is_read(tmp_path):
+    """Whoever hands over data, runs or checkpoints cannot have code run by it."""
+    trace = tmp_path / "trace"
+    buffer = io.BytesIO()
+    np.savez(buffer, GS=np.array([Payload(trace)], dtype=object))
+    np.load(io.BytesIO(buffer.getvalue()), allow_pickle=True)["GS"]
+    assert trace.exists()  # the trap works
+    trace.rmdir()
+    path = tmp_path / "some.npz"
+    path.write_bytes(buffer.getvalue())
+    assert files.read_arrays(path) is None
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        read_arrays(path)
+    store = Store(tmp_path)
+    folder = finish(store).folder
+    (folder / "ranks.npz").write_bytes(buffer.getvalue())
+    metrics = json.loads((folder / METRICS).read_text())
+    del metrics["digest"]
+    metrics["files"]["ranks.npz"] = _digest(folder / "ranks.npz")
+    write_json(folder / METRICS, {**metrics, "digest": _digest_of(metrics)})
+    assert "allow_pickle=False" in damage(Run(KEY, folder))
+    checkpoint = tmp_path / "checkpoint.pt"
+    state = pickle.dumps(Payload(trace))
+    checkpoint.write_bytes(_seal(state) + state)
+    model = nn.Linear(1, 1)
+    with pytest.warns(UserWarning, match="damaged checkpoint"):
+        assert _read_checkpoint(checkpoint, torch.device("cpu"), model, {}) is None
+    assert not trace.exists()
 
 
 def test_a_run_under_another_key_is_not_taken(tmp_path):
