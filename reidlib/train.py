@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from reidlib.errors import DeviceError, TrainingError
 from reidlib.experiment import Stage, Training
-from reidlib.files import write_atomic
+from reidlib.files import explain_os_errors, read_regular, write_atomic
 
 # On a GPU, looking at a loss makes the CPU wait; there it is looked at every so many steps.
 _CHECK_EVERY_ON_GPU = 50
@@ -326,7 +326,7 @@ def _read_checkpoint(
     if path is None or not path.exists():
         return None
     try:
-        sealed = path.read_bytes()
+        sealed = read_regular(path)
         content = sealed[sealed.find(b"\n") + 1 :]
         if not sealed.startswith(_seal(content)):
             raise ValueError("its content is not what was written")
@@ -343,7 +343,8 @@ def _read_checkpoint(
         why = str(error)
     # It is written atomically, so this is damage from outside: start from the beginning.
     warnings.warn(f"{path}: damaged checkpoint, training starts again ({why})", stacklevel=2)
-    path.unlink()
+    with explain_os_errors(path, "removing it"):
+        path.unlink()
     return None
 
 

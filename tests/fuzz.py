@@ -288,12 +288,7 @@ def spoil(path: Path, rng: random.Random) -> Callable[[], None]:
     before = path.read_bytes()
 
     def mend() -> None:
-        if path.is_symlink() or path.is_fifo() or path.is_file():
-            path.unlink()
-        elif path.is_dir():
-            shutil.rmtree(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(before)
+        restore(path, before)
 
     if rng.random() < 0.04:
         path.unlink()
@@ -309,6 +304,16 @@ def spoil(path: Path, rng: random.Random) -> Callable[[], None]:
     else:
         path.write_bytes(damaged(path, rng))
     return mend
+
+
+def restore(path: Path, content: bytes) -> None:
+    """Put a file back, whatever stands in its place."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        path.unlink()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
 
 
 # ------------------------------------------------------------------ what is damaged
@@ -744,9 +749,7 @@ def fuzz(
             left.remove(begun)
             for path, before in copies.items():  # whatever it left behind
                 if path.is_symlink() or not path.is_file() or path.read_bytes() != before:
-                    shutil.rmtree(path, ignore_errors=True)
-                    path.unlink(missing_ok=True)
-                    path.write_bytes(before)
+                    restore(path, before)
         child.join()
     return report
 

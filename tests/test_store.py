@@ -205,6 +205,18 @@ def test_a_run_under_another_key_is_not_taken(tmp_path):
     assert "of run 0123456789abcdef, expected ffff" in damage(Run("f" * 16, store.folder("f" * 16)))
 
 
+def test_a_linked_run_folder_is_left_alone_when_it_is_damaged(tmp_path):
+    store = Store(tmp_path / "results")
+    folder = finish(store).folder
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    assert store.load(KEY) is not None
+    (folder / "ranks.npz").write_bytes(b"damaged")
+    assert store.load(KEY) is None
+    store.discard(KEY)
+    assert not folder.exists() and (tmp_path / "elsewhere" / "ranks.npz").exists()
+
+
 def test_a_full_disk_is_a_clear_error_and_the_old_file_stays(tmp_path, monkeypatch):
     path = tmp_path / "metrics.json"
     write_atomic(path, "old")

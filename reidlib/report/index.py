@@ -14,7 +14,7 @@ from typing import Any
 import jinja2
 
 from reidlib.errors import StoreError
-from reidlib.files import locked, write_atomic, write_json
+from reidlib.files import locked, read_regular, write_atomic, write_json
 from reidlib.papers.claims import ClaimResult, to_summary
 from reidlib.papers.tables import FilledTable, count_rows
 from reidlib.report import escape, template_text
@@ -118,7 +118,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
     """The content of `<folder>/summary.json`; raises `StoreError` if it is unreadable."""
     path = folder / "summary.json"
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary = json.loads(read_regular(path))
         entries = summary["papers"].values()
         if not all({"status", "wall_s", "tables", "claims"} <= set(entry) for entry in entries):
             raise KeyError("a paper lacks status, wall_s, tables or claims")

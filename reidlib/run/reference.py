@@ -22,7 +22,7 @@ import numpy as np
 
 from reidlib.errors import DataError, StoreError
 from reidlib.experiment import hash_json
-from reidlib.files import read_arrays, write_atomic
+from reidlib.files import read_arrays, read_regular, write_atomic
 
 _LAST_RANK = 10
 _MOST = 900_000  # bytes of a file
@@ -72,11 +72,10 @@ def load(folder: Path) -> dict[str, ReferenceRun]:
     Raises `DataError` for a file that cannot be read.
     """
     runs: dict[str, ReferenceRun] = {}
-    for path in sorted(Path(folder).glob("*.json")):
-        if not path.with_suffix(".npz").is_file():
-            continue
+    stems = {path.with_suffix("") for end in _ENDINGS for path in Path(folder).glob(f"*.{end}")}
+    for path in sorted(stem.with_suffix(".json") for stem in stems):
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(read_regular(path))
             entries = content["runs"]
             if content["digest"] != hash_json(entries, 64):
                 raise ValueError("its content is not what was written")

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from reidlib.errors import DataError, ReidlibError, StoreError
-from reidlib.files import write_atomic, write_json
+from reidlib.files import read_regular, write_atomic, write_json
 from reidlib.papers import driver
 from reidlib.run.plan import Planned
 from reidlib.run.session import Session, project_root
@@ -125,8 +125,11 @@ def run_one(
 
 def failure(session: Session, key: str) -> str:
     """Why the last attempt at a run failed; "" if it did not."""
-    path = session.store.folder(key) / FAILURE
-    return path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""
+    try:
+        content = read_regular(session.store.folder(key) / FAILURE)
+    except OSError:
+        return ""
+    return content.decode("utf-8", errors="replace").strip()
 
 
 @cache

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from reidlib.train import Compute
 from reidlib.world.people.identity import WORLD_VERSION
 from reidlib.world.write import world_fingerprint, write, writer_of
 
+_LONGEST = 255  # bytes of a name; file systems take no more
 _LAYOUT = 2  # raised when generated folders hold something else beside the data (2: a seal)
 
 
@@ -26,6 +28,22 @@ def project_root() -> Path:
     """The checkout this package is imported from; the working directory if it is installed."""
     checkout = Path(__file__).resolve().parents[2]
     return checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
+
+
+@lru_cache(maxsize=1)
+def _warn_of_another_checkout() -> None:
+    """Say it where the code that runs is not that of the checkout one works in: another one may be
+    installed in the active environment, or come first on the path."""
+    here = Path.cwd()
+    for place in (here, *here.parents):
+        if (place / "reidlib" / "run" / "session.py").is_file():
+            if place.resolve() != Path(__file__).resolve().parents[2]:
+                print(
+                    f"warning: this is the code of {Path(__file__).resolve().parents[2]}, not of "
+                    f"{place}, which you are in",
+                    file=sys.stderr,
+                )
+            return
 
 
 @dataclass(frozen=True)
@@ -72,9 +90,13 @@ class Session:
                 "datasets (data/README.md shows how they are placed), or choose smoke, demo or "
                 "bench, which bring their own procedural world"
             )
+        folder = Path(results or project_root() / "results").absolute()
+        if any(len(os.fsencode(part)) > _LONGEST for part in folder.parts):
+            raise UsageError(f"--results {results}: a name of more than {_LONGEST} bytes")
+        _warn_of_another_checkout()
         return cls(
             profile=profile,
-            results=Path(results or project_root() / "results").resolve(),
+            results=folder.resolve(),
             seeds=seeds,
             data=None if data is None else Path(data).resolve(),
             device=device,

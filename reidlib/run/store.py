@@ -16,7 +16,6 @@ A run that is not in `<root>` is looked for among the reference results, which t
 weights (`reidlib.run.reference`).
 """
 
-import contextlib
 import hashlib
 import json
 import shutil
@@ -33,7 +32,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from reidlib.errors import StoreError
-from reidlib.files import explain_os_errors, locked, write_atomic, write_json
+from reidlib.files import explain_os_errors, locked, read_regular, write_atomic, write_json
 from reidlib.papers.bootstrap import TOP_K
 from reidlib.run import reference
 
@@ -221,6 +220,9 @@ class Store:
     def discard(self, key: str) -> None:
         """Remove what a damaged run left, so that it is trained again from the start."""
         with explain_os_errors(self.folder(key), "removing a damaged run"):
+            if self.folder(key).is_symlink():  # whatever it leads to is not ours
+                self.folder(key).unlink()
+                return
             shutil.rmtree(self.folder(key), ignore_errors=False)
 
 
@@ -279,7 +281,7 @@ def _contradiction(run: Run) -> str:
 
 def read_history(path: Path) -> list[dict[str, Any]]:
     """The epochs recorded so far, oldest first."""
-    return [json.loads(line) for line in path.read_text().splitlines() if line]
+    return [json.loads(line) for line in read_regular(path).splitlines() if line]
 
 
 def write_history(path: Path, history: list[dict[str, Any]]) -> None:
@@ -324,5 +326,4 @@ def _digest_of(metrics: Mapping[str, Any]) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    with contextlib.closing(path.open(encoding="utf-8")) as file:
-        return json.load(file)
+    return json.loads(read_regular(path))

@@ -21,7 +21,7 @@ from torch import Tensor
 from reidlib.data import content
 from reidlib.data.formats.decoding import read_rgb
 from reidlib.errors import DataError
-from reidlib.files import check_space, disk_errors, locked, write_atomic
+from reidlib.files import check_space, disk_errors, locked, read_regular, write_atomic
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -138,7 +138,7 @@ def seal(path: Path, cache_dir: Path) -> None:
 def is_whole(path: Path, cache_dir: Path) -> bool:
     """Whether a cache file is there and as it was written."""
     try:
-        return content.digests([path], cache_dir) == [_seal_of(path).read_text()]
+        return content.digests([path], cache_dir) == [read_regular(_seal_of(path)).decode()]
     except (DataError, OSError, ValueError):
         return False
 
