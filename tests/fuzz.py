@@ -50,6 +50,7 @@ from reidlib.data.batches.pairs import encoded
 from reidlib.data.dataset import Dataset
 from reidlib.data.extras import extra_files
 from reidlib.data.formats import attributes, imagefolder, keypoints, peta
+from reidlib.data.formats.checks import SYNTHETIC
 from reidlib.data.formats.mask_files import mask_paths
 from reidlib.data.generated import SUMS
 from reidlib.data.language.tagger import load_tagger
@@ -74,6 +75,7 @@ WORLD = {
     "dukemtmc-reid": (3, 3), "cuhk03": (4, 3), "cuhk01": (4,), "cuhk-sysu": (2, 2), "viper": (4,),
     "peta": (30,), "coco-keypoints": (6, 2), "strangers": (3, 2),
 }  # fmt: skip
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 # The name under which each format is loaded, where it is not its own.
 NAMES = {"cuhk03": "cuhk03-classic-labeled"}
 
@@ -287,9 +289,19 @@ def spoil(path: Path, rng: random.Random) -> Callable[[], None]:
     """Damage a file, or what stands in its place; returns what puts everything back."""
     before = path.read_bytes()
 
+    renamed = path
+
     def mend() -> None:
+        if renamed != path:
+            renamed.unlink()
         restore(path, before)
 
+    if path.suffix.lower() in PICTURES and rng.random() < 0.3:
+        other = path.with_name(other_name(path.name, rng))
+        if not os.path.lexists(other):
+            renamed = other
+            path.rename(renamed)
+            return mend
     if rng.random() < 0.04:
         path.unlink()
         instead = rng.randrange(5)
@@ -304,6 +316,21 @@ def spoil(path: Path, rng: random.Random) -> Callable[[], None]:
     else:
         path.write_bytes(damaged(path, rng))
     return mend
+
+
+def other_name(name: str, rng: random.Random) -> str:
+    """An odd name, or one that says something else: some datasets are annotated by names alone."""
+    stem, dot, suffix = name.rpartition(".")
+    numbers = list(re.finditer(r"\d+", stem)) or [re.match("", stem)]
+    number = rng.choice(numbers)
+    other = rng.choice(("", "0", "-1", "9" * 12, "9" * 200, "1", number[0] + "7", "x", "٣"))
+    changed = stem[: number.start()] + other + stem[number.end() :]
+    return rng.choice((
+        changed + dot + suffix, changed + dot + suffix, f"{stem}.jpg.jpg",
+        f"{stem}\udcff.{suffix}",
+        f"{stem}\n.{suffix}", f"{stem} ({suffix})", f".{name}", f"{stem}.{suffix.upper()}", stem,
+        name[::-1],
+    ))  # fmt: skip
 
 
 def restore(path: Path, content: bytes) -> None:
@@ -355,20 +382,17 @@ def _formats(name: str, world: Path, sealed: Path) -> Iterator[Target]:
     def generated() -> str:
         return _frames(load(sealed, base, sealed.parent / "sealed-exports"))
 
-    for place, look, is_own in ((world, own, True), (sealed, generated, False)):
-        folder = place / form.folder
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-        pictures = [path for path in files if path.suffix in (".jpg", ".png", ".bmp")]
-        notes = [p for p in files if p not in pictures and "images_" not in str(p)]
-        if is_own:
-            notes = [path for path in notes if path.name != SUMS]
-        yield Target(
-            f"{name} ({'own' if is_own else 'generated'})",
-            (*notes, *pictures[:: max(1, len(pictures) // max(1, len(notes) // 2))]),
-            look,
-            own=is_own,
-            weight=1.0 if is_own else 0.3,
-        )
+    read = loader_of(base).load(world, **arguments).files
+    pictures = [name for name in read if name.lower().endswith(PICTURES)]
+    notes = [*(name for name in read if name not in pictures), SYNTHETIC]
+    shown = pictures[:: max(1, len(pictures) // 6)]
+    folders = world / form.folder, sealed / form.folder
+    yield Target(
+        f"{name} (own)", tuple(folders[0] / n for n in (*notes, *notes, *shown)), own, own=True
+    )
+    unread = sorted(path for path in folders[1].rglob("*") if path.is_file())
+    files = (*(folders[1] / n for n in (*notes, SUMS, *shown)), *unread[:: len(unread) // 3])
+    yield Target(f"{name} (generated)", files, generated, weight=0.3)
 
 
 def _frames(dataset: Dataset) -> str:

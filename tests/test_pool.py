@@ -80,9 +80,8 @@ def test_sigkill_in_mid_run_then_the_same_command_resumes_to_the_bit(data, tmp_p
 
 
 def test_killed_at_any_moment_it_comes_to_the_same_tables(tmp_path):
-    """While it starts, draws, caches, trains, reports; 20 kills by hand: `python -m tests.kill`."""
-    done = kill.kills(tmp_path, 4, seed=1)
-    assert done.total() == 4 and len(done) >= 3
+    """While it starts, draws, caches, trains or reports; 20 times: `python -m tests.kill`."""
+    assert kill.kills(tmp_path, 3, seed=1, small=True).total() == 3
 
 
 def test_a_crashed_worker_is_reported_and_does_not_stop_the_others(data, tmp_path):
