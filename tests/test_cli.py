@@ -102,10 +102,10 @@ def test_interrupted_while_modules_are_imported(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
         "import builtins, sys\n"
         "plain = builtins.__import__\n"
-        "def stopped(name, *rest):\n"
+        "def stopped(name, *rest, **named):\n"
         "    if name == 'reidlib.cli':\n"
         "        raise KeyboardInterrupt\n"
-        "    return plain(name, *rest)\n"
+        "    return plain(name, *rest, **named)\n"
         "builtins.__import__ = stopped\n"
     )
     done = run("doctor", PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")

@@ -44,7 +44,7 @@ def outcome_of(tmp_path: Path, look, own: bool = False) -> tuple[str, str]:
 
 def test_what_is_a_finding(tmp_path):
     def is_damaged(path: Path) -> bool:
-        return not path.is_file() or path.read_text() != '{"a": [1, 2, 3]}'
+        return not path.is_file() or path.read_bytes() != b'{"a": [1, 2, 3]}'
 
     def wrong(path: Path) -> int:
         return 7 + is_damaged(path)
@@ -78,7 +78,7 @@ def crash() -> None:
 
 
 def eat() -> None:
-    np.ones(fuzz.MOST // 8 + (1 << 22)).sum()
+    np.ones(fuzz.MOST // 4).sum()
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,8 @@ def test_hangs_crashes_and_memory_are_findings(tmp_path, monkeypatch, act, findi
         return 0
 
     monkeypatch.setattr(fuzz, "build", lambda root: [fuzz.Target("it", (path,), look)])
-    monkeypatch.setattr(fuzz, "LONGEST", 1.0)
+    monkeypatch.setattr(fuzz, "LONGEST", 1.0 if act is hang else 10.0)
+    monkeypatch.setattr(fuzz, "MOST", 1 << 26)
     report = fuzz.fuzz(tmp_path, [0])
     (failure,) = report.failures
     assert finding in failure

@@ -223,8 +223,9 @@ def test_halves_are_called_right_beyond_both_comparisons_only():
 
 def test_halves_of_attention_as_it_is_measured():
     said = explore.halves_in_words(explore.half_table(attention(5, 1.0, 0.0)))
-    wrong, right = said.splitlines()  # nothing is said of things that no phrase names
-    assert "about shoes, boots (0.0 %" in wrong and "half for shirt, jacket, coat (100" in right
+    wrong, neither = said.splitlines()  # nothing is said of things that no phrase names
+    assert "WRONG half for phrases about shoes, boots (0.0 %" in wrong
+    assert neither == "Neither can be said of phrases about shirt, jacket, coat."
 
 
 def test_reconstruction_by_source_leaves_out_pairs_of_one_person(trained):
