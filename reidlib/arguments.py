@@ -60,6 +60,13 @@ def add_session_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder that holds the real datasets (default: the procedural world)",
     )
+    add(
+        "--imagefolder",
+        type=folder,
+        metavar="DIR",
+        help="folder of class folders with pictures, such as ILSVRC2012, to pretrain on (default: "
+        "strangers of the procedural world)",
+    )
     add("--results", type=Path, metavar="DIR", help="where results go (default: results/)")
     add(
         "--seeds",

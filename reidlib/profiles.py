@@ -61,7 +61,7 @@ PROFILES = {
                 "cuhk-sysu": World(ids=(200, 300), size=(64, 32)),
                 "cuhk03": World(ids=(200, 300), size=(64, 32)),
                 "cuhk01": World(ids=(600,), size=(64, 32)),
-                "strangers": World(ids=(6000, 500), size=(96, 32)),
+                "strangers": World(ids=(3000, 300), size=(96, 32)),
             },
             threads=1,
             seeds=3,
@@ -86,8 +86,8 @@ PROFILES = {
         ),
         Profile(
             "bench",
-            "reference results: ResNet-50 and VGG-16 trained from scratch on a few thousand "
-            "procedural identities",
+            "the full-size networks on a few thousand procedural identities, pretrained on "
+            "strangers; for a GPU",
             {
                 "cuhk-pedes": World(ids=(3000, 100, 500), size=(192, 64)),
                 "cuhk-pedes-ssm-to-others": World(ids=(3000, 100, 1000), size=(192, 64)),
@@ -96,6 +96,7 @@ PROFILES = {
                 "cuhk-sysu": World(ids=(2500, 500), size=(128, 64)),
                 "cuhk03": World(ids=(767, 700), size=(128, 64)),
                 "cuhk01": World(ids=(971,), size=(128, 64)),
+                "strangers": World(ids=(6000, 500), size=(192, 64)),
             },
             threads=None,
             jobs_per_gpu=4,

@@ -151,8 +151,8 @@ def test_dry_run_lists_runs_and_trains_nothing(tiny_world, tmp_path):
         "--papers", "imgnet", "--dry-run",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "74 runs, 0 done" in done.stdout
-    assert done.stdout.count("missing") == 74
+    assert "76 runs, 0 done" in done.stdout
+    assert done.stdout.count("missing") == 76
     assert not (tmp_path / "smoke" / "runs").exists()
 
 
@@ -162,9 +162,9 @@ def test_dry_run_says_which_runs_have_no_data(tiny_world, tmp_path):
         "--papers", "gla", "--dry-run",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "27 runs, 0 done" in done.stdout
+    assert "28 runs, 0 done" in done.stdout
     lines = done.stdout.splitlines()
-    assert sum(" missing " in line for line in lines) == 1  # Table 4, on CUHK-PEDES
+    assert sum(" missing " in line for line in lines) == 2  # Table 4, on CUHK-PEDES, and its start
     assert all(" no data " in line for line in lines if "market1501" in line)
 
 

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import kill
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_runs import session_in, some
 
-from reidlib.run.pool import raise_if_failed, run_missing
+from reidlib.run.plan import work_of
+from reidlib.run.pool import Progress, raise_if_failed, run_missing
 from reidlib.run.session import Session
 from reidlib.run.store import CHECKPOINT
 
@@ -97,7 +99,7 @@ def test_a_crashed_worker_is_reported_and_does_not_stop_the_others(data, tmp_pat
         "import reidlib.train as t\n"
         "plain = t._epoch\n"
         "def _epoch(model, *a):\n"
-        "    if model.cfg.channel:\n"
+        "    if getattr(model.cfg, 'channel', False):\n"
         "        os.abort()\n"
         "    return plain(model, *a)\n"
         "t._epoch = _epoch\n"
@@ -107,8 +109,10 @@ def test_a_crashed_worker_is_reported_and_does_not_stop_the_others(data, tmp_pat
         "from reidlib.run.session import Session\n"
         "from reidlib.run.plan import find, plan\n"
         "from reidlib.run.pool import run_missing\n"
+        "from reidlib.run.runner import run_one\n"
         "s = Session.from_json(sys.argv[1])\n"
         "planned = [find(plan(s, ['imgnet']), key) for key in sys.argv[2:]]\n"
+        "run_one(s, find(plan(s, ['imgnet']), planned[0].start))\n"
         "print('RESULT', json.dumps(run_missing(s, planned, bar=False)))\n"
     )
     done = subprocess.run(
@@ -163,8 +167,31 @@ def test_a_full_disk_stops_the_others_and_says_so_once(data, tmp_path):
         timeout=120, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 1
-    assert "0 of 74 runs are finished" in done.stdout
+    assert "0 of 76 runs are finished" in done.stdout
     assert done.stderr.count("no space left while writing it. Finished runs are untouched") == 1
     assert "Traceback" not in done.stderr
     assert len(list((session.folder / "runs").glob("*/experiment.json"))) == 1
     assert all(session.store.load(p.key) is None for p in planned)
+
+
+def test_progress_is_told_in_work_and_not_in_runs(data, tmp_path, capsys):
+    """A run that costs twice as much moves the bar twice as far; what fails is not left over."""
+    session = session_in(tmp_path, data)
+    planned = some(session)
+    show = Progress(session, planned, bar=True)
+    whole = [work_of(session, p) for p in planned]
+    assert show.bar.total == pytest.approx(sum(whole))
+    epochs = planned[0].experiment.training.epochs
+    show.epoch(planned[0], {"epoch": 0, "loss": 1.0, "images_per_s": 10.0})
+    assert show.bar.n == pytest.approx(whole[0] / epochs)
+    show.done(planned[0], "FAILED: for a test")
+    assert show.bar.n == pytest.approx(whole[0])
+    show.done(planned[1], "done")
+    assert show.bar.n == pytest.approx(show.bar.total)
+    show.close()
+    lines = Progress(session, planned, bar=False)
+    lines.epoch(planned[0], {"epoch": 0, "loss": 1.0, "images_per_s": 10.0})
+    lines.stage("writing the report of IMG-Net")
+    out = capsys.readouterr().out
+    assert f"epoch 1/{epochs} loss 1.000 10 images/s" in out
+    assert "writing the report of IMG-Net" in out

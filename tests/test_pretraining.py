@@ -20,7 +20,11 @@ from reidlib.errors import DataError, UsageError
 from reidlib.experiment import Experiment, Stage, Training
 from reidlib.models.pretraining import Pretraining, PretrainingConfig, label_loss
 from reidlib.papers import driver, pretraining
+from reidlib.papers.gla import cells as gla_cells
 from reidlib.papers.pretraining import method, pretraining_of
+from reidlib.run.plan import plan
+from reidlib.run.runner import run_one
+from reidlib.run.session import Session
 from reidlib.train import Compute
 from reidlib.world.drawing.render import Rendering, render
 from reidlib.world.drawing.shot import make_shot
@@ -387,7 +391,7 @@ def test_experiment_starts_from_the_pretrained_backbone(finished, tmp_path):
     model = driver.initialized(starting, sizes, weights)
     for name, value in model.backbone.state_dict().items():
         assert torch.equal(value, state[f"backbone.{name}"]), name
-    scratch = driver.initialized(experiment(), sizes)
+    scratch = driver.initialized(experiment(start=None), sizes)
     weight = next(m for m in scratch.backbone.modules() if isinstance(m, nn.Conv2d)).weight
     assert not torch.equal(weight, next(iter(model.backbone.parameters())))
     torch.testing.assert_close(scratch.W_ID.weight, model.W_ID.weight)  # the rest starts as ever
@@ -426,3 +430,46 @@ def test_labels_that_are_not_there(people, tmp_path):
     planned = pretraining_of(experiment(), "smoke")
     with pytest.raises(DataError, match="has no labels of the set 'kinds'"):
         method.prepare(planned, found, tmp_path, "cpu")
+
+
+def test_a_session_with_class_folders_pretrains_on_them(tmp_path):
+    """Every run that would start from strangers starts from these pictures, under other keys."""
+    for i in range(30):
+        picture(tmp_path / "pictures" / "cats" / f"{i:02d}.png", shade=200 + i)
+        picture(tmp_path / "pictures" / "dogs" / f"{i:02d}.png", shade=i)
+    usual = Session.create("smoke", results=tmp_path / "results")
+    session = replace(usual, imagefolder=tmp_path / "pictures")
+    planned = plan(session, ["gla"])
+    start, runs = planned[0], planned[1:]
+    assert start.experiment.dataset == "imagefolder"
+    assert {p.start for p in runs} == {start.key}
+    assert {p.experiment.training.pretrained for p in runs} == {"imagefolder"}
+    assert not {p.key for p in runs} & {p.key for p in plan(usual, ["gla"])}
+    run = run_one(session, start)
+    assert run.experiment["model"]["labels"] == "classes"
+    assert run.provenance["source"]["loader"] == "reidlib.data.formats.imagefolder"
+    assert set(run.metrics["evaluations"][method.VAL]) == {"mean", "class"}
+
+
+def test_without_class_folders_the_option_is_named(tmp_path):
+    session = Session.create("smoke", results=tmp_path)
+    with pytest.raises(DataError, match="--imagefolder DIR"):
+        session.dataset("imagefolder")
+
+
+def test_rows_from_other_starts_differ_in_nothing_else():
+    measured = {
+        place: cell for place, cell in gla_cells("study").items() if place[0] == pretraining.STARTS
+    }
+    assert {place[1] for place in measured} == {"basel", "proposed"}
+    for _, row, start in measured:
+        usual = driver.cell("gla", "study", 2, row, "Market mAP").experiments[0]
+        other = measured[pretraining.STARTS, row, start].experiment
+        assert (other.key("", "") == usual.key("", "")) == (start != "random")
+        if start == "random":
+            assert other.start is None and other.training.pretrained == ""
+            same = replace(other.training, pretrained="strangers")
+            assert replace(other, training=same).key("") == usual.key("")
+        else:
+            assert other.start.model.labels == start
+            assert replace(other.start.model, labels="kinds") == usual.start.model

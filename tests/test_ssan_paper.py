@@ -69,12 +69,10 @@ def test_own_cells_are_measured_and_cited_ones_are_not(profile, number):
             assert cell.metric.removeprefix("Top-") in metric.metric
 
 
-def test_the_demo_measures_a_part_of_every_table():
-    for number in TABLES:
-        own = [cell for row, _, cell in cells("demo", number) if row.origin == "own"]
-        assert any(own) and len(driver.experiments("ssan", "demo")) < len(
-            driver.experiments("ssan", "smoke")
-        )
+def test_the_demo_measures_the_rows_of_the_main_claims_on_cuhk_pedes():
+    measured = [(row, metric) for row, metric, cell in cells("demo", 1) if cell is not None]
+    assert {row.slug for row, _ in measured} == {"baseline", "pfl", "ssan"}
+    assert {metric.dataset for _, metric in measured} == {"cuhk-pedes"}
 
 
 def test_rows_of_several_tables_share_a_training():
@@ -213,6 +211,7 @@ def test_methods_with_the_same_settings_have_keys_of_their_own():
 def test_a_resumed_training_equals_an_uninterrupted_one(session, tmp_path):
     """The official margin depends on the epoch, which has to survive as well."""
     experiment = driver.cell("ssan", "smoke", 1, "ssan", "ICFG-PEDES Rank-1").experiments[0]
+    experiment = replace(experiment, start=None)
     dataset = session.dataset("icfg-pedes")
     arguments = {"cache_dir": session.cache, "compute": Compute("cpu", threads=1)}
 

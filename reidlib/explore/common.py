@@ -1,11 +1,13 @@
 """What looking at the trained models of several papers has in common."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +20,11 @@ from reidlib.errors import DataError
 from reidlib.experiment import Experiment, Training
 from reidlib.metrics.first_match import top_matches
 from reidlib.papers import driver
+from reidlib.papers.bootstrap import Difference, compare, samples
+from reidlib.papers.claims import leans, verdict
+from reidlib.papers.driver import Cell
+from reidlib.papers.pretraining import STARTS
+from reidlib.papers.tables import Measurement
 from reidlib.run.plan import key_of
 from reidlib.run.session import Session
 
@@ -104,3 +111,71 @@ def learning_rates(training: Training) -> str:
         for stage in training.stages
     ]
     return "; ".join(f"{name}: {rates}" if len(stages) > 1 else rates for name, rates in stages)
+
+
+# ---------------------------------------------------------------- several trainings of a row
+
+
+def measurements(session: Session, cell: Cell) -> list[Measurement]:
+    """One measurement per seed; without a run where it, or its data, is not there."""
+    found = []
+    for experiment in cell.experiments:
+        run = None
+        with contextlib.suppress(DataError):
+            run = session.store.load(key_of(session, experiment))
+        found.append(Measurement(run, cell.evaluation, cell.metric))
+    return found
+
+
+def values_of(found: Sequence[Measurement]) -> list[float]:
+    """Of the trainings that are finished, in percent."""
+    return [value for m in found if (value := m.result()) is not None]
+
+
+def mean_of(found: Sequence[Measurement]) -> float | None:
+    values = values_of(found)
+    return float(np.mean(values)) if values else None
+
+
+def difference(higher: Sequence[Measurement], lower: Sequence[Measurement]) -> Difference | None:
+    """`higher` minus `lower`, with its interval; None where trainings are missing."""
+    return compare(samples(higher), samples(lower))
+
+
+def in_words(found: Difference) -> str:
+    """The verdict on a difference, and where nothing is decided which way it leans."""
+    lean = leans(found)
+    return verdict(found) + (f" (leans {lean})" if lean else "")
+
+
+def starts(session: Session, paper: str) -> pd.DataFrame | None:
+    """How much the start of the backbone decides: the rows that a profile trains from several
+    starts, the mean of their trainings (lowest to highest), and the last row minus the first.
+
+    None if the profile compares no starts, or none of it has been run.
+    """
+    places = [place for place in driver.places(paper, session.profile) if place[0] == STARTS]
+    found: dict[str, dict[str, list[Measurement]]] = {}
+    for _, row, start in places:
+        cell = driver.cell(paper, session.profile, STARTS, row, start, session.seeds)
+        found.setdefault(start, {})[f"{row}, {cell.metric}"] = measurements(session, cell)
+    lines = []
+    for start, rows in found.items():
+        first, *_, last = rows.values()
+        change = difference(last, first)
+        line: dict[str, Any] = {"start": start}
+        for row, measured in rows.items():
+            values = values_of(measured)
+            line[row] = (
+                f"{np.mean(values):.1f} ({min(values):.1f} … {max(values):.1f})" if values else None
+            )
+        line |= {
+            "last − first": change and change.value,
+            "95 % from": change and change.low,
+            "95 % to": change and change.high,
+            "last is better": in_words(change) if change else "not run",
+        }
+        lines.append(line)
+    if all(line["last − first"] is None for line in lines):
+        return None
+    return pd.DataFrame(lines)

@@ -2,9 +2,8 @@
 sentence, the five domains, Figure 7.
 """
 
-import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,19 +16,14 @@ from reidlib.data.dataset import Dataset
 from reidlib.data.formats import cuhk_pedes, icfg_pedes
 from reidlib.data.formats.cuhk_pedes import DOMAINS, SOURCE, TRANSFER
 from reidlib.data.language.words import tokenize
-from reidlib.errors import DataError
 from reidlib.experiment import Experiment
 from reidlib.explore import common
 from reidlib.models.parts.codes import fuse
 from reidlib.models.ssan import SSAN, Codes, evaluations, similarities, word_attention
 from reidlib.papers import driver
-from reidlib.papers.bootstrap import RESAMPLES, Difference, compare, samples
-from reidlib.papers.claims import leans, verdict
-from reidlib.papers.driver import Cell
+from reidlib.papers.bootstrap import RESAMPLES, Difference
 from reidlib.papers.ssan.rows import FIGURE_7, FIXED_MARGINS
-from reidlib.papers.tables import Measurement
 from reidlib.papers.text_to_image import encode_images
-from reidlib.run.plan import key_of
 from reidlib.run.session import Session
 from reidlib.train import Compute
 
@@ -372,13 +366,13 @@ def margins(session: Session) -> dict[str, MarginSweep]:
         }
         if not any(cells.values()):
             continue
-        measured = {n: list(_measured(session, cell)) for n, cell in cells.items() if cell}
+        measured = {n: common.measurements(session, cell) for n, cell in cells.items() if cell}
         adaptive = measured.get("adaptive", [])
         found[title] = MarginSweep(
             names,
-            [_mean(measured.get(name, [])) for name in names],
-            _mean(adaptive),
-            [_difference(adaptive, measured.get(name, [])) for name in names],
+            [common.mean_of(measured.get(name, [])) for name in names],
+            common.mean_of(adaptive),
+            [common.difference(adaptive, measured.get(name, [])) for name in names],
         )
     return found
 
@@ -400,7 +394,7 @@ def margin_table(found: Mapping[str, MarginSweep]) -> pd.DataFrame:
                     "adaptive − fixed": difference.value if run else None,
                     "95 % from": difference.low if run else None,
                     "95 % to": difference.high if run else None,
-                    "adaptive is better": _word(difference) if run else "not run",
+                    "adaptive is better": common.in_words(difference) if run else "not run",
                 }
             )
     return pd.DataFrame(rows)
@@ -410,31 +404,7 @@ def margin_summary(found: Mapping[str, MarginSweep]) -> str:
     """How the paper's statement, adaptive is better on both datasets, came out here."""
     parts = []
     for title, sweep in found.items():
-        words = [_word(d) for d in sweep.differences if d is not None]
+        words = [common.in_words(d) for d in sweep.differences if d is not None]
         counts = [f"{words.count(word)} {word}" for word in dict.fromkeys(words)]
         parts.append(f"{title}: {', '.join(counts) or 'not run'}")
     return "; ".join(parts) + "."
-
-
-def _word(difference: Difference) -> str:
-    lean = leans(difference)
-    return verdict(difference) + (f" (leans {lean})" if lean else "")
-
-
-def _measured(session: Session, cell: Cell) -> Iterator[Measurement]:
-    """One measurement per seed; without a run where it, or its data, is not there."""
-    for planned in cell.experiments:
-        run = None
-        with contextlib.suppress(DataError):
-            run = session.store.load(key_of(session, planned))
-        yield Measurement(run, cell.evaluation, cell.metric)
-
-
-def _mean(measurements: Sequence[Measurement]) -> float | None:
-    values = [value for m in measurements if (value := m.result()) is not None]
-    return float(np.mean(values)) if values else None
-
-
-def _difference(adaptive: Sequence[Measurement], fixed: Sequence[Measurement]) -> Difference | None:
-    """Adaptive minus fixed."""
-    return compare(samples(adaptive), samples(fixed))

@@ -156,6 +156,11 @@ class SelfAttention(nn.Module):
         W_ex2 = nn.Linear(reduced, c, bias=False)
         conv_3x3 = nn.Conv2d(1, 1, 3, stride=2, padding=1, bias=False)
         conv_1x1 = nn.Conv2d(1, 1, 1, bias=False)
+        # He's initialization, as in the backbones. PyTorch's own shrinks what passes a layer, and
+        # the logits have passed five: the mask would be 1/2 everywhere, its gradient 500 times
+        # smaller than the backbone's, and the attention would never come to life.
+        for layer in (self.W_A, W_ex1, W_ex2, conv_3x3, conv_1x1):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
         if self.channel:
             self.W_ex1, self.W_ex2 = W_ex1, W_ex2
             self.norm_ex1 = _norm(kind, reduced, groups)

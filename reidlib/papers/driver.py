@@ -164,6 +164,18 @@ def with_seed(experiment: Experiment, seed: int) -> Experiment:
     return replace(experiment, seed=seed, dataset=dataset, start=start)
 
 
+def chosen(
+    measured: Mapping[Place, Measured], rows: Mapping[str, Iterable[str]]
+) -> dict[Place, Measured]:
+    """All cells that come with the trainings of some rows: by number of the table, as text."""
+    wanted = {
+        _identity(cell.experiment)
+        for (table, row, _), cell in measured.items()
+        if row in rows.get(str(table), ())
+    }
+    return {place: cell for place, cell in measured.items() if _identity(cell.experiment) in wanted}
+
+
 def load_sizes(paper: str, kind: type[SizeT], folder: Path | None = None) -> dict[str, SizeT]:
     """Profile -> what it changes: `sizes.toml` of a paper as dataclasses of its own.
 

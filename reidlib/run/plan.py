@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from reidlib.data.formats import imagefolder, strangers
 from reidlib.errors import DataError, StoreError
 from reidlib.experiment import Experiment
 from reidlib.papers import driver
+from reidlib.papers.pretraining import started
 from reidlib.run.session import Session
 from reidlib.run.store import RunLike
 
@@ -49,13 +51,14 @@ def plan_experiments(
     missing: dict[str, DataError] = {}
 
     def add(experiment: Experiment) -> Planned:
+        experiment = on_its_pictures(session, experiment)
         start = None if experiment.start is None else add(experiment.start)
         fingerprint, problem = "", ""
         try:
             if (error := missing.get(experiment.dataset)) is not None:
                 raise error
             fingerprint = _fingerprint(session, experiment, progress)
-            found.append(True)
+            found.append(session.data is None or not session.draws(experiment.dataset))
         except _Lacking as error:
             problem = str(error)
         except DataError as error:
@@ -68,7 +71,7 @@ def plan_experiments(
 
     for experiment in experiments:
         add(experiment)
-    if missing and (not found or session.data is None):
+    if missing and (not any(found) or session.data is None):
         raise next(iter(missing.values()))
     return list(planned.values())
 
@@ -86,8 +89,8 @@ class _Lacking(DataError):
 
 
 def _fingerprint(session: Session, experiment: Experiment, progress: bool = False) -> str:
-    if session.data is None:  # known before anything is drawn
-        try:
+    if session.draws(experiment.dataset) and experiment.dataset != imagefolder.NAME:
+        try:  # known before anything is drawn
             driver.check_weights(experiment)
         except DataError as error:
             raise _Lacking(str(error)) from error
@@ -102,8 +105,18 @@ def _fingerprint(session: Session, experiment: Experiment, progress: bool = Fals
 
 def key_of(session: Session, experiment: Experiment) -> str:
     """The key of an experiment on this session's data; raises `DataError` where that is missing."""
+    experiment = on_its_pictures(session, experiment)
     start = "" if experiment.start is None else key_of(session, experiment.start)
     return experiment.key(_fingerprint(session, experiment), start, session.precision_of_keys)
+
+
+def on_its_pictures(session: Session, experiment: Experiment) -> Experiment:
+    """The experiment as this session trains it: pretrained on the pictures of `--imagefolder`, if
+    these are given, in place of strangers."""
+    if session.imagefolder is None or experiment.training.pretrained != strangers.NAME:
+        return experiment
+    training = replace(experiment.training, pretrained=imagefolder.NAME)
+    return started(replace(experiment, training=training), session.profile)
 
 
 def find(planned: Sequence[Planned], key: str) -> Planned:
@@ -124,7 +137,7 @@ def minutes(session: Session, planned: Sequence[Planned]) -> dict[str, float | N
     """Per key the minutes that a run took, or will take here: by the time that finished runs of the
     same kind took per unit of cost; None while nothing is known."""
     runs = {p.key: session.store.load(p.key) for p in planned}
-    work = {p.key: _work(session, p) for p in planned}
+    work = {p.key: work_of(session, p) for p in planned}
     known: dict[tuple, list[float]] = {}
     for p in planned:
         run = runs[p.key]
@@ -157,7 +170,7 @@ def _kinds(experiment: Experiment) -> list[tuple]:
     ]
 
 
-def _work(session: Session, planned: Planned) -> float:
+def work_of(session: Session, planned: Planned) -> float:
     """Multiply-adds of a training; 0 where it cannot be said."""
     if planned.problem:
         return 0.0
@@ -171,7 +184,7 @@ def _work(session: Session, planned: Planned) -> float:
 
 def _training_rows(session: Session, experiment: Experiment) -> int:
     """Captions of the training split, or images where there are none; draws nothing."""
-    if session.data is None:
+    if session.draws(experiment.dataset) and experiment.dataset != imagefolder.NAME:
         return session.world_training_rows(experiment.dataset)
     frame = session.dataset(experiment.dataset).splits["train"]
     return int(frame["captions"].map(len).sum()) if "captions" in frame else len(frame)

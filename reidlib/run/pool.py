@@ -16,10 +16,8 @@ import torch
 from tqdm.auto import tqdm
 
 from reidlib.errors import ReidlibError, TrainingError, UsageError
-from reidlib.experiment import Experiment
-from reidlib.papers import driver
 from reidlib.profiles import get_profile
-from reidlib.run.plan import Planned
+from reidlib.run.plan import Planned, work_of
 from reidlib.run.runner import run_one
 from reidlib.run.session import Session, cpu_count
 from reidlib.run.worker import MARK, to_line
@@ -43,7 +41,11 @@ class _Worker:
 
 
 def run_missing(
-    session: Session, planned: Sequence[Planned], *, bar: bool | None = None
+    session: Session,
+    planned: Sequence[Planned],
+    *,
+    bar: bool | None = None,
+    show: "Progress | None" = None,
 ) -> dict[str, str]:
     """Train every planned run that the store lacks; returns the failed ones: key -> why.
 
@@ -51,9 +53,9 @@ def run_missing(
     or whose process dies is reported and does not stop the others, unless the store itself cannot
     be written: then no further run is started. A run that another process is training is waited
     for. `bar` shows a progress bar instead of a line per epoch; by default where there is a
-    terminal or a notebook to show it.
+    terminal or a notebook to show it. `show` is a progress over more than these runs.
     """
-    missing = _missing(session, planned)
+    missing = missing_of(session, planned)
     failures = {p.key: p.problem for p in missing if p.problem}
     for why in dict.fromkeys(failures.values()):
         number = sum(problem == why for problem in failures.values())
@@ -65,12 +67,17 @@ def run_missing(
         session.dataset(name, progress=True)  # drawn here, with a bar, and not by several workers
     # What others start from first; then the longest, so that the last ones to finish are short.
     starts = {p.start for p in missing}
-    missing.sort(key=lambda p: (p.key not in starts, -_work(p.experiment), p.key))
-    _Pool(session, missing, failures, _Progress(missing, bar)).run()
+    missing.sort(key=lambda p: (p.key not in starts, -work_of(session, p), p.key))
+    own = show or Progress(session, missing, bar)
+    try:
+        _Pool(session, missing, failures, own).run()
+    finally:
+        if show is None:
+            own.close()
     return failures
 
 
-def _missing(session: Session, planned: Sequence[Planned]) -> list[Planned]:
+def missing_of(session: Session, planned: Sequence[Planned]) -> list[Planned]:
     """What has to be trained. A start that came along without weights has to be, if it is used."""
     by_key = {p.key: p for p in planned}
     missing = {p.key: p for p in planned if session.store.load(p.key) is None}
@@ -92,7 +99,7 @@ class _Pool:
         session: Session,
         missing: Sequence[Planned],
         failures: dict[str, str],
-        show: "_Progress",
+        show: "Progress",
     ) -> None:
         self.session, self.failures, self.show = session, failures, show
         self.waiting = list(missing)
@@ -119,7 +126,6 @@ class _Pool:
         finally:
             for worker in self.workers:
                 worker.process.kill()
-            self.show.close()
         for task in self.elsewhere:
             self.failures.update(_wait_for(self.session, task))
 
@@ -162,8 +168,7 @@ class _Pool:
         self.show.done(task, f"FAILED: {why}")
         for other in [p for p in self.waiting if p.start == task.key]:
             self.waiting.remove(other)
-            last = why.strip().splitlines()[-1]
-            self._failed(other, f"it starts from run {task.key}, which failed: {last}")
+            self._failed(other, f"it starts from run {task.key}, which failed")
 
     def _start(self, slot: dict[str, str]) -> _Worker:
         process = subprocess.Popen(
@@ -213,10 +218,6 @@ def _wait_for(session: Session, task: Planned) -> dict[str, str]:
     return {}
 
 
-def _work(experiment: Experiment) -> float:
-    return driver.cost(experiment) * experiment.training.epochs * experiment.training.batch_size
-
-
 def _slots(session: Session, runs: int) -> list[dict[str, str]]:
     """The environment of each worker: which GPU it sees, how many CPU threads it starts."""
     compute = Compute.choose(session.device)
@@ -257,36 +258,63 @@ def _exit_message(worker: _Worker) -> str:
     return f"its process ended {cause}{hint}" + (f"\n{tail}" if tail else "")
 
 
-class _Progress:
-    """A bar over all epochs of all runs, or a line per epoch where no one watches a bar."""
+class Progress:
+    """A bar over all runs of a command, or a line per epoch where no one watches a bar.
 
-    def __init__(self, missing: Sequence[Planned], bar: bool | None) -> None:
-        self.epochs = {p.key: p.experiment.training.epochs for p in missing}
+    It advances with the multiply-adds that are done, so that the time left is that of all runs,
+    long and short.
+    """
+
+    def __init__(
+        self, session: Session, missing: Sequence[Planned], bar: bool | None = None
+    ) -> None:
+        # What an epoch of each run adds, and how many are left.
+        self.step = {
+            p.key: max(work_of(session, p), 1.0) / p.experiment.training.epochs for p in missing
+        }
+        self.left = {p.key: p.experiment.training.epochs for p in missing}
         self.runs, self.finished = len(missing), 0
         if bar is None:
             bar = sys.stderr.isatty() or "ipykernel" in sys.modules
         self.bar = tqdm(
-            total=sum(self.epochs.values()), unit="epoch", desc="training", disable=not bar
+            total=sum(self.step[key] * epochs for key, epochs in self.left.items()),
+            desc="training",
+            disable=not bar or not missing,
+            bar_format="{desc} {percentage:3.0f} %|{bar}| {elapsed}, left {remaining}{postfix}",
         )
+        self.lines = not bar
 
     def epoch(self, task: Planned, record: dict[str, Any]) -> None:
-        self.epochs[task.key] -= 1
-        if self.bar.disable:
+        self._advance(task, 1)
+        if self.lines:
             total = task.experiment.training.epochs
-            self._say(
+            self.say(
                 f"{_name(task)}: epoch {record['epoch'] + 1}/{total} "
                 f"loss {record['loss']:.3f} {record['images_per_s']:.0f} images/s"
             )
         else:
-            self.bar.update()
-            self.bar.set_postfix_str(f"{self.finished}/{self.runs} runs, loss {record['loss']:.2f}")
+            self.bar.set_postfix_str(f"{self.finished} of {self.runs} runs")
 
     def done(self, task: Planned, outcome: str) -> None:
         self.finished += 1
-        self.bar.update(self.epochs.pop(task.key, 0))
-        self._say(f"[{self.finished}/{self.runs}] {_name(task)}: {outcome}")
+        self._advance(task, self.left.get(task.key, 0))
+        self.say(f"[{self.finished}/{self.runs}] {_name(task)}: {outcome}")
+        self.bar.set_postfix_str(f"{self.finished} of {self.runs} runs")
 
-    def _say(self, line: str) -> None:
+    def _advance(self, task: Planned, epochs: int) -> None:
+        if self.left.get(task.key, 0) >= epochs:
+            self.left[task.key] = self.left.get(task.key, 0) - epochs
+            self.bar.update(epochs * self.step.get(task.key, 0.0))
+
+    def stage(self, doing: str) -> None:
+        """What is being done now, where it is not training."""
+        if self.bar.disable:
+            print(doing, flush=True)
+        else:
+            self.bar.set_description_str(doing)
+
+    def say(self, line: str) -> None:
+        """A line above the bar."""
         if self.bar.disable:
             print(line, flush=True)
         else:

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from reidlib.errors import DataError, ReidlibError, StoreError
+from reidlib.errors import ReidlibError, StoreError
 from reidlib.files import read_regular, write_atomic, write_json
 from reidlib.papers import driver
-from reidlib.run.plan import Planned
+from reidlib.run.plan import Planned, planned_for
 from reidlib.run.session import Session, project_root
 from reidlib.run.source import source_of
 from reidlib.run.store import CHECKPOINT, HISTORY, Run, damage, write_history
@@ -34,14 +34,14 @@ def run_one(
     compute: Compute | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
 ) -> Run:
-    """Train and evaluate one experiment in this process, or return its finished run.
+    """Train and evaluate one experiment in this process, or return its finished run. What it starts
+    from is trained first.
 
     A checkpoint that a killed process left is resumed; a damaged folder is trained anew.
 
     Raises:
         Busy: another process is training it.
-        ReidlibError: what the data, the training or the store raise; `DataError` if the run that
-            it starts from is not finished here.
+        ReidlibError: what the data, the training or the store raise.
     """
     store, experiment, key = session.store, planned.experiment, planned.key
     folder = store.folder(key)
@@ -55,11 +55,10 @@ def run_one(
         if damage(Run(key, folder)) != "missing":
             store.discard(key)
         dataset = session.dataset(experiment.dataset)
-        start = store.load_trained(planned.start) if planned.start else None
-        if planned.start and start is None:
-            raise DataError(
-                f"{experiment.name} starts from run {planned.start}, whose weights are not in "
-                f"{store.root}: train that first"
+        start = None
+        if planned.start:  # in a worker it is there: the pool trains it first
+            start = store.load_trained(planned.start) or run_one(
+                session, planned_for(session, experiment.start), compute=compute
             )
         write_json(
             folder / "experiment.json",

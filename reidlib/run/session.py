@@ -10,9 +10,10 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from reidlib.data.dataset import Dataset
+from reidlib.data.formats import imagefolder, strangers
 from reidlib.data.load import load
 from reidlib.data.register import format_of
-from reidlib.errors import UsageError
+from reidlib.errors import DataError, UsageError
 from reidlib.experiment import hash_json
 from reidlib.profiles import World, get_profile
 from reidlib.run.store import Store
@@ -60,6 +61,7 @@ class Session:
     device: str = "auto"
     jobs: int | None = None
     world_seed: int = 0
+    imagefolder: Path | None = None  # pictures in class folders, to pretrain on
     precision: str = "auto"  # of trainings: "auto" | "fp32" | "bf16"
 
     @classmethod
@@ -72,6 +74,7 @@ class Session:
         device: str = "auto",
         jobs: int | None = None,
         world_seed: int = 0,
+        imagefolder: str | Path | None = None,
         precision: str = "auto",
     ) -> "Session":
         """Check the arguments at once; `seeds` is the profile's own number by default.
@@ -102,6 +105,7 @@ class Session:
             device=device,
             jobs=jobs,
             world_seed=world_seed,
+            imagefolder=None if imagefolder is None else Path(imagefolder).resolve(),
             precision=precision,
         )
 
@@ -131,12 +135,17 @@ class Session:
         """CPU threads of a run; None: shared out among the jobs."""
         return get_profile(self.profile).threads
 
+    def draws(self, name: str) -> bool:
+        """Whether a dataset is one of the procedural world. Strangers always are: no real dataset
+        has them."""
+        return self.data is None or name == strangers.NAME
+
     def data_root(self, name: str) -> Path:
         """The folder that holds the folder of a dataset.
 
         Raises `UsageError` if this profile renders no such dataset.
         """
-        if self.data is not None:
+        if not self.draws(name):
             return self.data
         name, world = self.world(name)
         # Named after all that decides its content, so that a changed world gets a new folder.
@@ -150,8 +159,15 @@ class Session:
         Raises `DataError` if the data is missing or not what it should be, `UsageError` if this
         profile renders no such dataset.
         """
+        if name == imagefolder.NAME:
+            if self.imagefolder is None:
+                raise DataError(
+                    "a pretraining on pictures in class folders, such as ILSVRC2012: give "
+                    "--imagefolder DIR"
+                )
+            return _load_folder(self.imagefolder, self.cache)
         root = self.data_root(name)
-        if self.data is None:
+        if self.draws(name):
             _render(self, self.world(name)[0], root, progress)
         exports = self.cache / f"exported-{hash_json(str(root), digits=8)}"
         return _load(root, name, exports, self.cache)
@@ -232,3 +248,4 @@ class Bar:
 
 
 _load = lru_cache(maxsize=16)(load)
+_load_folder = lru_cache(maxsize=1)(imagefolder.load)

@@ -12,6 +12,7 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
+from reidlib.data.formats import imagefolder
 from reidlib.data.register import FORMATS, format_of
 from reidlib.experiment import Experiment
 
@@ -29,7 +30,8 @@ _APART = (
 def source_of(experiment: Experiment) -> dict[str, str]:
     """For the record of a run: what computes it, and the digest of that."""
     model = type(experiment.model).__module__
-    loader = FORMATS[format_of(experiment.dataset)].loader
+    folder = experiment.dataset == imagefolder.NAME
+    loader = imagefolder.__name__ if folder else FORMATS[format_of(experiment.dataset)].loader
     digest = source_digest(experiment.paper, model, loader)
     return {"model": model, "loader": loader, "digest": digest}
 

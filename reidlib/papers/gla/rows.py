@@ -1,14 +1,15 @@
 """Which training measures which cell of GLA's tables."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from reidlib.data.formats import cuhk_pedes
 from reidlib.experiment import Experiment, Stage, Training
 from reidlib.models.gla import METHODS, GLAConfig
-from reidlib.papers.driver import Measured, Place, load_sizes, rates
+from reidlib.papers.driver import Measured, Place, chosen, load_sizes, rates
 from reidlib.papers.gla.method import TEXT_TO_IMAGE, TUPLES
 from reidlib.papers.image_to_image import evaluation_of
+from reidlib.papers.pretraining import started, starts
 from reidlib.papers.tables import PublishedRow, load_tables
 
 RECIPE = 2  # raised whenever a change of the code changes what a training comes to
@@ -33,6 +34,8 @@ class Size:
     weight_decay: float = 5e-4
     pretrained: str = ""
     steps: int | None = None  # of an epoch; by default one per batch of all training images
+    rows: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by table; of none: all
+    starts: tuple[Place, ...] = ()  # cells that are measured from other starts, too
 
 
 SIZES = load_sizes("gla", Size)
@@ -50,10 +53,13 @@ _METHOD_OF_ROW = {
 
 def cells(profile: str) -> dict[Place, Measured]:
     """Every cell of the own rows of Tables 2-6; Table 1 only states settings."""
-    return dict(_cells(SIZES[profile]))
+    measured, size = dict(_cells(profile)), SIZES[profile]
+    found = chosen(measured, size.rows) if size.rows else measured
+    return found | starts(measured, size.starts, profile)
 
 
-def _cells(size: Size) -> Iterator[tuple[Place, Measured]]:
+def _cells(profile: str) -> Iterator[tuple[Place, Measured]]:
+    size = SIZES[profile]
     for number, table in load_tables("gla").items():
         for row in table.rows if table.metrics else ():
             if row.origin != "own":
@@ -77,7 +83,7 @@ def _cells(size: Size) -> Iterator[tuple[Place, Measured]]:
                 yield (
                     (number, row.slug, metric.column),
                     Measured(
-                        experiment,
+                        started(experiment, profile),
                         evaluation or usual,
                         f"mAP ({table.ap_kind})" if name == "mAP" else name,
                     ),

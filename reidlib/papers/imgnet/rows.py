@@ -6,11 +6,12 @@ from typing import Any
 
 from reidlib.experiment import Experiment, Stage, Training
 from reidlib.models.imgnet import IMGNetConfig
-from reidlib.papers.driver import Measured, Place, load_sizes, rates
+from reidlib.papers.driver import Measured, Place, chosen, load_sizes, rates
+from reidlib.papers.pretraining import started, starts
 from reidlib.papers.tables import PublishedRow, load_tables
 
 DATASET = "cuhk-pedes"
-RECIPE = 2  # raised whenever a change of the code changes what a training comes to
+RECIPE = 3  # raised whenever a change of the code changes what a training comes to
 STRIPES = {"VGG-16": 6, "ResNet-50": 8}  # k, Section 4.2.4
 _POOLINGS = {"Average pooling": "avg", "Max pooling": "max", "Fused pooling": "fused"}
 _METRICS = ("Top-1", "Top-5", "Top-10")
@@ -29,8 +30,10 @@ class Size:
     stage1: tuple[tuple[int, float], ...]  # [epochs, learning rate], ...
     stage2: tuple[tuple[int, float], ...]
     pretrained: str = ""
+    backbone_lr_factor: float = 1.0
     steps: int | None = None
     rows: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by table; of none: all
+    starts: tuple[Place, ...] = ()  # cells that are measured from other starts, too
 
 
 SIZES = load_sizes("imgnet", Size)
@@ -38,18 +41,9 @@ SIZES = load_sizes("imgnet", Size)
 
 def cells(profile: str) -> dict[Place, Measured]:
     """Every cell of the own rows that the profile measures: Tables 1-3 and 5-7."""
-    size = SIZES[profile]
-    measured = dict(_all_cells(profile))
-    if not size.rows:
-        return measured
-    # A profile that names rows measures all cells that come with their trainings.
-    chosen = {
-        place: cell.experiment.model
-        for place, cell in measured.items()
-        if place[1] in size.rows.get(str(place[0]), ())
-    }
-    wanted = set(chosen.values())
-    return {place: cell for place, cell in measured.items() if cell.experiment.model in wanted}
+    measured, size = dict(_all_cells(profile)), SIZES[profile]
+    found = chosen(measured, size.rows) if size.rows else measured
+    return found | starts(measured, size.starts, profile)
 
 
 def _all_cells(profile: str) -> Iterator[tuple[Place, Measured]]:
@@ -60,6 +54,7 @@ def _all_cells(profile: str) -> Iterator[tuple[Place, Measured]]:
                 continue
             config, evaluation = _measured_by(profile, number, row)
             experiment = Experiment("imgnet", _name(config), DATASET, config, training, 0, RECIPE)
+            experiment = started(experiment, profile)
             for metric in _METRICS:
                 yield (number, row.slug, metric), Measured(experiment, evaluation, metric)
 
@@ -111,6 +106,7 @@ def _training(size: Size) -> Training:
         ),
         batch_size=32,
         image_size=size.image_size,
+        backbone_lr_factor=size.backbone_lr_factor,
         pretrained=size.pretrained,
         steps=size.steps,
     )

@@ -7,10 +7,11 @@ paper that has a backbone of this shape, at this picture size, starts from that 
 
 from reidlib.papers.driver import About
 from reidlib.papers.pretraining.method import batches, build, evaluate, losses, prepare
-from reidlib.papers.pretraining.rows import cells, pretraining_of
+from reidlib.papers.pretraining.rows import STARTS, cells, pretraining_of, started, starts
 
 __all__ = [
     "ABOUT",
+    "STARTS",
     "batches",
     "build",
     "cells",
@@ -18,6 +19,8 @@ __all__ = [
     "losses",
     "prepare",
     "pretraining_of",
+    "started",
+    "starts",
 ]
 
 ABOUT = About(

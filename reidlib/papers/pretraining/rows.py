@@ -1,6 +1,7 @@
 """The pretraining that an experiment starts from."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from reidlib.data.formats import imagefolder, strangers
 from reidlib.errors import UsageError
@@ -11,7 +12,9 @@ from reidlib.papers.driver import Measured, Place, load_sizes
 RECIPE = 1  # raised whenever a change of the code changes what a training comes to
 # What strangers are labelled with, see `reidlib.models.pretraining`. The second one is for the
 # question how much the choice matters.
+OWN = (strangers.NAME, imagefolder.NAME)  # data of our own pretrainings
 LABELS = ("kinds", "kinds+colors")
+STARTS = "starts"  # in place of a table's number, see `starts`
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,40 @@ def cells(profile: str) -> dict[Place, Measured]:
     return {}
 
 
+def starts(
+    measured: Mapping[Place, Measured], places: Iterable[Place], profile: str
+) -> dict[Place, Measured]:
+    """The trainings behind some cells from each start: how much of their order does it decide?
+
+    Rows are those of the cells, columns "random", and the sets of labels. From random weights
+    nothing is spared: no backbone is frozen or learns at a smaller rate than the rest.
+    """
+    found = {}
+    for place in places:
+        cell = measured[place]
+        usual = cell.experiment
+        training = replace(
+            usual.training,
+            pretrained="",
+            backbone_lr_factor=1.0,
+            stages=tuple(replace(s, freeze_backbone=False) for s in usual.training.stages),
+        )
+        random = replace(usual, training=training, start=None, name=f"{usual.name}, from random")
+        found[STARTS, place[1], "random"] = replace(cell, experiment=random)
+        for labels in LABELS:
+            start = pretraining_of(usual, profile, labels)
+            other = replace(usual, start=start, name=f"{usual.name}, from {labels}")
+            found[STARTS, place[1], labels] = replace(cell, experiment=other)
+    return found
+
+
+def started(experiment: Experiment, profile: str) -> Experiment:
+    """The experiment with the pretraining that it starts from, if it starts from one of ours."""
+    if experiment.training.pretrained not in OWN:
+        return experiment
+    return replace(experiment, start=pretraining_of(experiment, profile))
+
+
 def pretraining_of(experiment: Experiment, profile: str, labels: str = "kinds") -> Experiment:
     """What an experiment starts from whose `training.pretrained` is "strangers" or "imagefolder".
 
@@ -50,7 +87,7 @@ def pretraining_of(experiment: Experiment, profile: str, labels: str = "kinds") 
         UsageError: the experiment starts from something else, or the profile pretrains nothing.
     """
     data = experiment.training.pretrained
-    if data not in (strangers.NAME, imagefolder.NAME):
+    if data not in OWN:
         raise UsageError(f"{experiment.name}: no pretraining on {data!r}")
     if f"{profile}-{data}" not in SIZES:
         raise UsageError(f"profile {profile} has no pretraining on {data}")

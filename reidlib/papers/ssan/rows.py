@@ -9,6 +9,7 @@ from reidlib.experiment import Experiment, Stage, Training
 from reidlib.models import ssan
 from reidlib.models.compared import cmpm, dual_path, mia, scan, vitaa
 from reidlib.papers.driver import Measured, Place, load_sizes, rates
+from reidlib.papers.pretraining import started, starts
 from reidlib.papers.tables import PublishedRow, load_tables
 from reidlib.papers.text_to_image import evaluations_of, module_of
 
@@ -60,6 +61,7 @@ class Size:
     methods: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by dataset; of none: all
     margins_on: tuple[str, ...] = ("cuhk-pedes", "icfg-pedes")  # datasets of Figure 7
     own: dict[str, dict[str, Any]] = field(default_factory=dict)  # a method's authors' settings
+    starts: tuple[Place, ...] = ()  # cells that are measured from other starts, too
 
 
 SIZES = load_sizes("ssan", Size)
@@ -68,7 +70,8 @@ SIZES = load_sizes("ssan", Size)
 def cells(profile: str) -> dict[Place, Measured]:
     """Every cell of the own rows that the profile measures, and Figure 7: its rows are datasets,
     its columns margins, "adaptive" being SSAN."""
-    return dict(_table_cells(profile)) | dict(_figure_7(profile))
+    tables = dict(_table_cells(profile))
+    return tables | dict(_figure_7(profile)) | starts(tables, SIZES[profile].starts, profile)
 
 
 def _table_cells(profile: str) -> Iterator[tuple[Place, Measured]]:
@@ -78,9 +81,11 @@ def _table_cells(profile: str) -> Iterator[tuple[Place, Measured]]:
             for metric in table.metrics if row.origin == "own" else ():
                 method, network = _method(row), row.values.get("Backbone", "ResNet-50")
                 dataset = TRANSFER if metric.dataset in DOMAINS else metric.dataset
-                if size.methods and (method not in size.methods[dataset] or network != "ResNet-50"):
+                if size.methods and (
+                    method not in size.methods.get(dataset, ()) or network != "ResNet-50"
+                ):
                     continue
-                experiment = _experiment(size, method, dataset, network)
+                experiment = _experiment(profile, method, dataset, network)
                 evaluation = list(evaluations_of(experiment.model))[-1]  # that of the test stage
                 if metric.metric == "Rank-1 (part)":
                     evaluation = "Sl"
@@ -94,7 +99,7 @@ def _figure_7(profile: str) -> Iterator[tuple[Place, Measured]]:
     size = SIZES[profile]
     for dataset in size.margins_on:
         for margin in (None, *FIXED_MARGINS):
-            experiment = _experiment(size, "ssan", dataset, alpha2=margin)
+            experiment = _experiment(profile, "ssan", dataset, alpha2=margin)
             evaluation = list(evaluations_of(experiment.model))[-1]
             column = "adaptive" if margin is None else f"{margin:g}"
             yield (FIGURE_7, dataset, column), Measured(experiment, evaluation, "Top-1")
@@ -109,15 +114,17 @@ def _method(row: PublishedRow) -> str:
 
 
 def _experiment(
-    size: Size, method: str, dataset: str, network: str = "ResNet-50", **changes: Any
+    profile: str, method: str, dataset: str, network: str = "ResNet-50", **changes: Any
 ) -> Experiment:
+    size = SIZES[profile]
     config = replace(_config(size, method, network), **changes)
     name = f"{_NAMES.get(method) or f'SSAN ({_VARIANTS[method]})'}, {config.backbone}"
     if changes.get("alpha2") is not None:
         name += f", alpha_2 = {changes['alpha2']:g}"
     training = _training(size, method, dataset)
     needs = module_of(config).NEEDS
-    return Experiment("ssan", name, dataset, config, training, 0, RECIPE, needs)
+    experiment = Experiment("ssan", name, dataset, config, training, 0, RECIPE, needs)
+    return started(experiment, profile)
 
 
 def _config(size: Size, method: str, network: str) -> Any:
