@@ -97,7 +97,7 @@ def test_hangs_crashes_and_memory_are_findings(tmp_path, monkeypatch, act, findi
         return 0
 
     monkeypatch.setattr(fuzz, "build", lambda root: [fuzz.Target("it", (path,), look)])
-    monkeypatch.setattr(fuzz, "LONGEST", 1.0 if act is hang else 10.0)
+    monkeypatch.setattr(fuzz, "LONGEST", 0.5 if act is hang else 10.0)
     monkeypatch.setattr(fuzz, "MOST", 1 << 26)
     report = fuzz.fuzz(tmp_path, [0])
     (failure,) = report.failures
