@@ -76,6 +76,12 @@ def add_session_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     add(
+        "--precision",
+        choices=("auto", "fp32", "bf16"),
+        default="auto",
+        help="of trainings; tests are in fp32 always (default: auto = bf16 on a GPU, else fp32)",
+    )
+    add(
         "--jobs",
         type=at_least_1,
         metavar="N",

@@ -245,5 +245,6 @@ def session_of(arguments: argparse.Namespace) -> "Session":
     """The session that the parsed arguments describe."""
     from reidlib.run.session import Session
 
-    names = ("profile", "results", "data", "seeds", "device", "jobs", "world_seed", "imagefolder")
+    names = ("profile", "results", "data", "seeds", "device", "jobs", "world_seed", "imagefolder",
+             "precision")  # fmt: skip
     return Session.create(**{name: getattr(arguments, name) for name in names})

@@ -104,6 +104,19 @@ def test_importing_the_library_shows_what_there_is():
         reidlib.rank_feature  # noqa: B018
 
 
+def test_what_the_readme_promises_is_tested():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text.split("## What you can rely on\n")[1].split("\n## ")[0]
+    promises = re.findall(r"^\d+\. (.*?)(?=^\d+\. |\Z)", section, re.MULTILINE | re.DOTALL)
+    assert len(promises) == 10
+    defined = set()
+    for path in (ROOT / "tests").glob("test_*.py"):
+        defined |= set(re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE))
+    for promise in promises:
+        named = re.findall(r"`(test_\w+)`", promise)
+        assert named and set(named) <= defined, set(named) - defined
+
+
 def test_license_and_citation_are_there():
     assert "Apache License" in (ROOT / "LICENSE").read_text()
     citation = (ROOT / "CITATION.cff").read_text()
