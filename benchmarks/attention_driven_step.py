@@ -18,11 +18,11 @@ import argparse
 import copy
 import json
 import statistics
-import time
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from timing import CPU, WALL, seconds, share
 from torch import Tensor, nn
 
 from reidlib.data.batches.parts import cut, strips_of
@@ -82,17 +82,6 @@ def convolutions(model: AttentionDriven, whole: Tensor, parts: Tensor) -> list[t
     for hook in hooks:
         hook.remove()
     return found
-
-
-def seconds(device: str, work: Callable[[], None]) -> tuple[float, float]:
-    """Wall-clock time and processor time of `work`."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-    start, spent = time.perf_counter(), time.process_time()
-    work()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start, time.process_time() - spent
 
 
 def main() -> None:
@@ -160,10 +149,6 @@ def main() -> None:
     for kind, value in median.items():
         print(f"{kind:12s}{value * 1e3:10.1f} ms{B / value:12.1f} images/s")
 
-    def ratio(other: str, mine: str, which: int) -> float:
-        turns = zip(times[other], times[mine], strict=True)
-        return round(statistics.median(a[which] / b[which] for a, b in turns), 4)
-
     result = {
         "benchmark": "attention_driven_step",
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
@@ -181,12 +166,12 @@ def main() -> None:
             round(torch.cuda.max_memory_allocated() / 2**30, 2) if device == "cuda" else None
         ),
     }
-    for name, mine in (("step", "step"), ("encode", "encode")):
+    for name in ("step", "encode"):
         for limit in ("bare", "five"):
             key = f"{name}_share_of_bare" if limit == "bare" else f"{name}_over_five"
-            result[key] = ratio(f"{limit} {name}", mine, 0)
+            result[key] = share(times, [f"{limit} {name}"], [name], WALL)
             if device == "cpu":
-                result[f"{key}_cpu_time"] = ratio(f"{limit} {name}", mine, 1)
+                result[f"{key}_cpu_time"] = share(times, [f"{limit} {name}"], [name], CPU)
     print(json.dumps(result))
 
 

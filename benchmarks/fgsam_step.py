@@ -14,34 +14,17 @@ JSON.
 import argparse
 import json
 import statistics
-import time
-from collections.abc import Callable
 
 import torch
+from timing import CPU, seconds, share
 
 from reidlib.data.formats.attributes import MARKET, sizes
 from reidlib.models.fgsam import FGSAM, FGSAMConfig
 from reidlib.models.pose_resolve import PoseConfig, PoseResolveNet
 
-PARTS = ("resnet", "pose", "step", "adam")
+LIMIT, STEP = ("resnet", "pose"), ("step", "adam")
+PARTS = LIMIT + STEP
 IDS, IMAGES_EACH = 751, 4
-
-
-def seconds(device: str, work: Callable[[], None]) -> tuple[float, float]:
-    """Wall-clock time and processor time of `work`."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-    start, spent = time.perf_counter(), time.process_time()
-    work()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start, time.process_time() - spent
-
-
-def share(times: dict[str, list[tuple[float, float]]], kind: int) -> float:
-    """Median over turns of the limit's time over the step's."""
-    turns = zip(*([t[kind] for t in times[name]] for name in PARTS), strict=True)
-    return round(statistics.median((a + b) / (c + d) for a, b, c, d in turns), 4)
 
 
 def main() -> None:
@@ -111,8 +94,8 @@ def main() -> None:
         "median_ms": {name: round(value * 1e3, 2) for name, value in median.items()},
         "images_per_s": round(B / (median["step"] + median["adam"]), 3),
         "limit_images_per_s": round(B / (median["resnet"] + median["pose"]), 3),
-        "share_of_limit": share(times, 0),
-        "share_of_limit_cpu_time": share(times, 1) if device == "cpu" else None,
+        "share_of_limit": share(times, LIMIT, STEP),
+        "share_of_limit_cpu_time": share(times, LIMIT, STEP, CPU) if device == "cpu" else None,
         "peak_gib": (
             round(torch.cuda.max_memory_allocated() / 2**30, 2) if device == "cuda" else None
         ),

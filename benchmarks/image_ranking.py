@@ -13,12 +13,11 @@ import json
 import platform
 import resource
 import statistics
-import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from timing import seconds
 from torch import Tensor
 
 from reidlib.metrics.ranking import rank_features
@@ -89,17 +88,6 @@ def by_sorting(
     }
 
 
-def seconds(action: Callable[[], object], device: str) -> tuple[float, float]:
-    """Wall-clock seconds, and seconds of the CPU, which other programs disturb less."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-    wall, cpu = time.perf_counter(), time.process_time()
-    action()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - wall, time.process_time() - cpu
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
@@ -135,7 +123,7 @@ def main() -> None:
     cpu: dict[str, list[float]] = {name: [] for name in actions}
     for _ in range(args.repeats):
         for name, action in actions.items():
-            taken = seconds(action, args.device)
+            taken = seconds(args.device, action)
             wall[name].append(taken[0])
             cpu[name].append(taken[1])
     median = {name: statistics.median(values) for name, values in wall.items()}

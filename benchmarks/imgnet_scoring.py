@@ -24,11 +24,12 @@ import argparse
 import json
 import platform
 import resource
-import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
+from timing import WALL, seconds
 from torch import Tensor
 
 from reidlib.models.imgnet import (
@@ -104,16 +105,6 @@ def naive_error(images: ImageCodes, texts: TextCodes, pairs: int = 500) -> float
     return float(worst)
 
 
-def seconds(work: Callable[..., object], *arguments: object) -> float:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    work(*arguments)
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
 def measure(name: str, counts: Tensor, images: int, device: str, repeats: int) -> dict:
     image_codes, text_codes = random_codes(counts, images, device)
     codes = image_codes, text_codes
@@ -121,13 +112,17 @@ def measure(name: str, counts: Tensor, images: int, device: str, repeats: int) -
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     score(*codes)
     memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+    def wall(work: Callable[..., object], *arguments: object) -> float:
+        return seconds(device, partial(work, *arguments))[WALL]
+
     bare, scoring = [], []
     for _ in range(repeats):
-        bare.append(seconds(bare_products, *codes))
-        scoring.append(seconds(score, *codes))
+        bare.append(wall(bare_products, *codes))
+        scoring.append(wall(score, *codes))
     query_pids, gallery_pids = torch.arange(len(counts)) // 6, torch.arange(images) // 3
-    ranks = seconds(ranks_of_all_pairs, *codes, query_pids.numpy(), gallery_pids.numpy())
-    quadratic = seconds(quadratic_products, *codes)
+    ranks = wall(ranks_of_all_pairs, *codes, query_pids.numpy(), gallery_pids.numpy())
+    quadratic = wall(quadratic_products, *codes)
     result = {
         "phrases": int(counts.sum()),
         "bare_s": round(min(bare), 3),

@@ -14,10 +14,9 @@ machine disturbs less. The last line is JSON.
 import argparse
 import json
 import statistics
-import time
-from collections.abc import Callable
 
 import torch
+from timing import CPU, seconds, share
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
@@ -26,7 +25,8 @@ from reidlib.models.ssan import SSAN, SSANConfig
 
 VOCABULARY = 5000
 IDS = 11_000
-PARTS = ("resnet", "lstm", "step", "adam")
+LIMIT, STEP = ("resnet", "lstm"), ("step", "adam")
+PARTS = LIMIT + STEP
 
 
 def captions(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -38,23 +38,6 @@ def captions(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     tokens = torch.randint(1, VOCABULARY, (count, 100), generator=generator)
     tokens[torch.arange(100) >= lengths[:, None]] = 0
     return tokens[:, : int(lengths.max())], lengths
-
-
-def seconds(device: str, work: Callable[[], None]) -> tuple[float, float]:
-    """Wall-clock time and processor time of `work`."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-    start, spent = time.perf_counter(), time.process_time()
-    work()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start, time.process_time() - spent
-
-
-def share(times: dict[str, list[tuple[float, float]]], kind: int) -> float:
-    """Median over turns of the limit's time over the step's."""
-    turns = zip(*([t[kind] for t in times[name]] for name in PARTS), strict=True)
-    return round(statistics.median((a + b) / (c + d) for a, b, c, d in turns), 4)
 
 
 def main() -> None:
@@ -124,8 +107,8 @@ def main() -> None:
         "median_ms": {name: round(value * 1e3, 2) for name, value in median.items()},
         "images_per_s": round(B / (median["step"] + median["adam"]), 3),
         "limit_images_per_s": round(B / (median["resnet"] + median["lstm"]), 3),
-        "share_of_limit": share(times, 0),
-        "share_of_limit_cpu_time": share(times, 1) if device == "cpu" else None,
+        "share_of_limit": share(times, LIMIT, STEP),
+        "share_of_limit_cpu_time": share(times, LIMIT, STEP, CPU) if device == "cpu" else None,
         "peak_gib": (
             round(torch.cuda.max_memory_allocated() / 2**30, 2) if device == "cuda" else None
         ),

@@ -13,7 +13,7 @@ from reidlib.arguments import (
     check,
     folder,
 )
-from reidlib.errors import ReidlibError
+from reidlib.errors import ReidlibError, UsageError
 
 # Image sets whose people are taken apart by their poses.
 POSED = ("market1501", "dukemtmc-reid", "cuhk03-classic-labeled", "cuhk03-classic-detected")
@@ -167,14 +167,21 @@ def _pose(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     from reidlib.papers import driver, tinker
-    from reidlib.run.plan import describe, find, plan, plan_experiments
+    from reidlib.run.plan import describe, find, plan, plan_experiments, with_all_before
     from reidlib.run.pool import run_missing
 
+    if arguments.row is None and arguments.set:
+        raise UsageError(f"--set {arguments.set[0]}: changes a row; say which with --row")
+    if arguments.row is None and arguments.dataset is not None:
+        raise UsageError(
+            f"--dataset {arguments.dataset}: chooses among the trainings of a row; say which with "
+            "--row"
+        )
     session = session_of(arguments)
     if arguments.row is not None:
         settings = tinker.parse_settings(arguments.set)
         experiments = [
-            driver.with_seed(tinker.with_settings(experiment, settings), seed)
+            driver.with_seed(tinker.with_settings(experiment, settings, session.profile), seed)
             for paper in arguments.papers
             for experiment in tinker.trainings_of(
                 paper, session.profile, arguments.row, arguments.dataset
@@ -185,8 +192,7 @@ def _run(arguments: argparse.Namespace) -> int:
     else:
         planned = plan(session, arguments.papers, progress=True)
     if arguments.key is not None:
-        chosen = find(planned, arguments.key)
-        planned = [p for p in planned if p.key in (chosen.key, chosen.start)]
+        planned = with_all_before(planned, find(planned, arguments.key))
     if arguments.dry_run:
         print(describe(session, planned))
         return 0
@@ -198,7 +204,8 @@ def _run(arguments: argparse.Namespace) -> int:
     print(f"{len(finished)} of {len(planned)} runs are finished in {session.folder}")
     for key, why in failures.items():
         print(f"error: run {key} failed: {why}", file=sys.stderr)
-    return 0 if len(finished) == len(planned) else 1
+    there = {run.key for run in finished}
+    return 0 if all(p.key in there for p in planned if p.wanted) else 1
 
 
 def _report(arguments: argparse.Namespace) -> int:
@@ -238,5 +245,6 @@ def session_of(arguments: argparse.Namespace) -> "Session":
     """The session that the parsed arguments describe."""
     from reidlib.run.session import Session
 
-    names = ("profile", "results", "data", "seeds", "device", "jobs", "world_seed", "imagefolder")
+    names = ("profile", "results", "data", "seeds", "device", "jobs", "world_seed", "imagefolder",
+             "precision")  # fmt: skip
     return Session.create(**{name: getattr(arguments, name) for name in names})

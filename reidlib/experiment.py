@@ -53,6 +53,7 @@ class Experiment:
     code changes in a way that changes results, so that older runs are not taken for new ones.
     `needs` names what is read beside the dataset itself (`reidlib.data.extras`). `start` is the
     training whose weights this one starts from: a pretraining, or an earlier phase of a method.
+    `joins` are trainings whose weights come in addition, for parts that `start` does not have.
     """
 
     paper: str
@@ -64,15 +65,27 @@ class Experiment:
     recipe: int
     needs: tuple[str, ...] = ()
     start: "Experiment | None" = None
+    joins: tuple["Experiment", ...] = ()
+
+    @property
+    def before(self) -> tuple["Experiment", ...]:
+        """The trainings that have to be finished first, in the order in which weights are taken."""
+        return self.joins if self.start is None else (self.start, *self.joins)
 
     def settings(self) -> dict[str, Any]:
         """The experiment as JSON-ready data, without its name and what it starts from."""
-        values = asdict(replace(self, start=None))
-        for hidden in ("name", "start"):
+        values = asdict(replace(self, start=None, joins=()))
+        for hidden in ("name", "start", "joins"):
             del values[hidden]
         return {**values, "model": {"class": type(self.model).__name__, **values["model"]}}
 
-    def key(self, fingerprint: str, start: str = "") -> str:
+    def key(
+        self,
+        fingerprint: str,
+        start: str = "",
+        joins: tuple[str, ...] = (),
+        precision: str = "",
+    ) -> str:
         """16 hex digits that stand for all that decides what the training comes to.
 
         Only settings that differ from their defaults are hashed: a new switch whose default is the
@@ -81,13 +94,16 @@ class Experiment:
         Args:
             fingerprint: of the data that it is trained and tested on.
             start: key of the training that it starts from; "" if it starts from none.
+            joins: keys of `joins`.
+            precision: "bf16" if it was asked for, "" otherwise.
         """
-        settings = changed(replace(self, start=None))
+        settings = changed(replace(self, start=None, joins=()))
         for hidden in ("name", "needs"):  # what is needed is part of the fingerprint
             settings.pop(hidden, None)
         settings["model"] = {"class": type(self.model).__name__, **settings["model"]}
         content = {"experiment": settings, "data": fingerprint}
-        return hash_json(content | ({"start": start} if start else {}))
+        more = {"start": start, "joins": list(joins), "precision": precision}
+        return hash_json(content | {name: value for name, value in more.items() if value})
 
 
 def changed(value: Any) -> Any:

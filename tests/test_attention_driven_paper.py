@@ -19,8 +19,8 @@ from reidlib.explore import attention_driven as explore
 from reidlib.models.attention_driven import EVALUATIONS, PARTS
 from reidlib.papers import attention_driven, driver
 from reidlib.papers.attention_driven import method
-from reidlib.papers.bootstrap import query_scores
 from reidlib.papers.image_to_image import search_by_image
+from reidlib.papers.intervals import query_scores
 from reidlib.papers.tables import Measurement, load_tables
 from reidlib.report.results import collect
 from reidlib.run.plan import planned_for

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from reidlib.data.dataset import Dataset
-from reidlib.data.formats import attributes, market1501
+from reidlib.data.formats import attributes, dukemtmc, market1501
 from reidlib.data.formats.attributes import DUKE, MARKET, SCHEMAS, UNLABELED, AttributeTable
 from reidlib.data.formats.exported import load_mat
 from reidlib.errors import DataError, UsageError
@@ -19,6 +19,7 @@ from reidlib.world.drawing.shot import make_shot
 from reidlib.world.people.identity import make_identity
 from reidlib.world.write import write
 from reidlib.world.writers import attributes as writer
+from reidlib.world.writers import dukemtmc as duke_writer
 from reidlib.world.writers.image_worlds import save_mat
 
 SEED = 3
@@ -179,6 +180,23 @@ def test_world_labels_of_dukemtmc(tmp_path: Path) -> None:
     read = attributes.read(tmp_path / DUKE.file, DUKE)["test"]
     colors = read[[f for f in DUKE.fields if f.startswith("down")]]
     assert ((colors == 2).sum(axis=1) >= 2).any()
+
+
+def test_dukemtmc_is_written_with_its_attributes(tmp_path: Path) -> None:
+    write("dukemtmc-reid", tmp_path, seed=SEED, ids=(6, 5), size=(48, 24))
+    data = dukemtmc.load(tmp_path)
+    table = attributes.load(data)
+    shown = {pid for split in data.splits.values() for pid in split["pid"]}
+    assert set(table.pids.tolist()) == shown  # distractors, too
+    plan = {picture.pid: picture.person for picture in duke_writer.plan(SEED, ids=(6, 5))}
+    at = {attribute.name: i for i, attribute in enumerate(table.attributes)}
+    for pid, row in zip(table.pids.tolist(), table.labels, strict=True):
+        identity = make_identity(SEED, plan[pid])
+        assert row[at["gender"]] == (identity.sex == "female")
+        assert row[at["boots"]] == (identity.footwear == "boots")
+    # What nobody can see in any picture is not labeled as carried.
+    carried = table.labels[:, [at["bag"], at["H.bag"], at["B.pack"]]]
+    assert set(np.unique(carried)) <= {0, 1}
 
 
 # --- oddities of the releases

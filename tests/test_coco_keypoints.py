@@ -350,7 +350,32 @@ def test_cuts_are_kept(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     first = pose_people.people_of(dataset, "val", SIZE, tmp_path, "cpu")
     monkeypatch.setattr(pose_people, "_write", lambda *_: pytest.fail("cut out again"))
     again = pose_people.people_of(dataset, "val", SIZE, tmp_path, "cpu")
-    assert torch.equal(first.joints, again.joints) and len(list(tmp_path.glob("*.npz"))) == 1
+    assert torch.equal(first.joints, again.joints) and torch.equal(first.heights, again.heights)
+    rows = torch.arange(len(first))
+    assert torch.equal(first.pixels.take(rows), again.pixels.take(rows))
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".lock", ".npy", ".npz"]
+
+
+def test_cuts_are_mapped_and_not_read(world: Path, tmp_path: Path) -> None:
+    people = pose_people.people_of(coco.load(world), "train", SIZE, tmp_path, "cpu")
+    stored = np.load(next(tmp_path.glob("*.npy")), mmap_mode="r")
+    assert stored.shape == (len(people), *SIZE, 4) and stored.dtype == np.uint8
+    taken = people.pixels.take(torch.arange(len(people)))
+    np.testing.assert_array_equal(taken.numpy(), stored)
+    with open("/proc/self/maps", encoding="utf-8") as maps:  # it takes no memory of its own
+        assert next(tmp_path.glob("*.npy")).name in maps.read()
+
+
+def test_cutting_that_is_stopped_leaves_nothing(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pose_people, "cut", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        pose_people.people_of(coco.load(world), "val", SIZE, tmp_path, "cpu")
+    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_a_picture_of_another_size(copy: Path, tmp_path: Path) -> None:

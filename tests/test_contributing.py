@@ -65,13 +65,9 @@ def skeleton() -> dict[str, str]:
 
 
 def test_a_skeleton_is_short():
-    code = [
-        line
-        for content in skeleton().values()
-        for line in content.splitlines()
-        if line.strip() and not re.match(r"(from|import) |\"\"\"|__all__", line)
-    ]
-    assert len(code) <= 40, len(code)
+    """Imports and all; the two file names and blank lines do not count."""
+    lines = [line for code in skeleton().values() for line in code.splitlines() if line.strip()]
+    assert len(lines) <= 40, len(lines)
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,11 @@
 """The contract of a paper's package, and what the driver makes of it."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from reidlib.arguments import PAPERS
@@ -52,6 +54,15 @@ def test_seeds_take_random_splits_and_phases_but_share_pretrainings():
     assert second.start.start == pretraining and second.start.start.seed == 0
 
 
+def test_what_is_joined_is_seeded_as_a_start_is():
+    pose = toy(paper="pose_pretraining", dataset="coco-keypoints")
+    other = toy(name="another phase")
+    second = driver.with_seed(toy(start=toy(), joins=(pose, other)), 3)
+    assert second.joins[0] == pose and second.joins[1].seed == 3
+    assert second.joins[1].dataset == "cuhk01-split-3"
+    assert driver._identity(toy(joins=(pose,))) != driver._identity(toy())
+
+
 class Network(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -73,6 +84,28 @@ def test_a_start_goes_into_the_backbone_unless_the_model_knows_better():
     own = Own()
     driver.load_start(own, {"w": torch.ones(1, 3)}, "start.safetensors")
     assert torch.equal(own.head.weight, torch.ones(1, 3))
+
+
+def test_weights_come_from_the_start_and_then_from_what_is_joined(tmp_path, monkeypatch):
+    """Each file in turn; a run that is not finished is said to be missing."""
+    first, second = toy(name="first"), toy(name="second")
+    taken = []
+
+    class Both(Network):
+        def load_start(self, state):
+            taken.append(float(state["w"]))
+
+    paper = SimpleNamespace(build=lambda experiment, data: Both())
+    monkeypatch.setattr(driver, "get_paper", lambda name: paper)
+    paths = [tmp_path / "first.safetensors", tmp_path / "second.safetensors"]
+    for number, path in enumerate(paths):
+        save_file({"w": torch.tensor(float(number))}, path)
+    driver.initialized(toy(start=first, joins=(second,)), None, paths)
+    assert taken == [0.0, 1.0]
+    driver.initialized(toy(joins=(second,)), None, paths[1:])
+    assert taken == [0.0, 1.0, 1.0]
+    with pytest.raises(DataError, match="starts from a run that is not finished"):
+        driver.initialized(toy(start=first, joins=(second,)), None, paths[:1])
 
 
 def test_a_start_that_does_not_fit_is_named():

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from reidlib.data.batches.masks import LABELS
-from reidlib.papers.bootstrap import Difference
 from reidlib.papers.claims import Claim, ClaimResult, Side
+from reidlib.papers.intervals import Difference
 from reidlib.report import Html
 
 pytest.importorskip("matplotlib")

@@ -20,10 +20,10 @@ from reidlib.metrics.measures import Ranking, SingleShot
 from reidlib.metrics.ranking import rank_features
 from reidlib.models.gla import METHODS
 from reidlib.papers import driver, gla
-from reidlib.papers.bootstrap import query_scores
 from reidlib.papers.claims import judge, load_claims
 from reidlib.papers.gla.method import phi
 from reidlib.papers.image_to_image import encode, search_by_image
+from reidlib.papers.intervals import query_scores
 from reidlib.papers.tables import Measurement, load_tables
 from reidlib.report.results import collect
 from reidlib.run.plan import key_of, plan, planned_for

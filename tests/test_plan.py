@@ -10,27 +10,29 @@ from reidlib.errors import StoreError, UsageError
 from reidlib.papers import driver
 from reidlib.papers.driver import CONTRACT, get_paper
 from reidlib.papers.tables import load_tables
-from reidlib.run.plan import describe, find, key_of, minutes, plan
+from reidlib.run.plan import describe, find, key_of, minutes, plan, with_all_before
 from reidlib.run.session import Session
 
 
-def test_smoke_plans_all_74_distinct_trainings(data, tmp_path):
+def test_smoke_plans_all_distinct_trainings(data, tmp_path):
     def planned(seeds: int = 1):
         found = plan(Session.create("smoke", results=tmp_path, data=data, seeds=seeds), ["imgnet"])
         assert len(found) == len({p.key for p in found})
-        return Counter(p.paper for p in found)
+        return Counter(p.experiment.dataset for p in found)
 
-    # One pretraining for each of the two backbones, whatever the seed.
-    assert planned() == {"imgnet": 74, "pretraining": 2}
-    assert planned(seeds=3) == {"imgnet": 3 * 74, "pretraining": 2}
+    # Of Table 4 eight, and six more with batches of other sizes. One pretraining for each backbone:
+    # VGG-16, ResNet-50 with BN and with GN; whatever the seed.
+    assert planned() == {"cuhk-pedes": 74, "dukemtmc-reid": 14, "strangers": 3}
+    assert planned(seeds=3) == {"cuhk-pedes": 3 * 74, "dukemtmc-reid": 3 * 14, "strangers": 3}
 
 
 @pytest.mark.parametrize("profile", ["smoke", "study", "bench", "paper"])
-def test_every_own_row_but_those_of_table_4_is_planned(profile):
+def test_every_own_row_is_planned(profile):
     for number, table in load_tables("imgnet").items():
         for row in table.rows:
-            cell = driver.cell("imgnet", profile, number, row.slug, "Top-1")
-            assert (cell is not None) == (row.origin == "own" and number != 4), row.slug
+            for metric in table.metrics:
+                cell = driver.cell("imgnet", profile, number, row.slug, metric.column)
+                assert (cell is not None) == (row.origin == "own"), row.slug
 
 
 def test_demo_plans_what_the_main_claims_compare():
@@ -117,9 +119,28 @@ def truth(p) -> float:
 
 def test_minutes_come_from_runs_of_the_same_kind(data, tmp_path):
     planned = plan(Session.create("smoke", results=tmp_path, data=data), ["imgnet"])
+    planned = [p for p in planned if not p.problem]
     machine = Machine({p.key for p in planned[::5]})
     machine.planned = {p.key: p for p in planned}
     told = minutes(machine, planned)
     for p in planned:  # what is finished is told as it was, the rest by it
         assert told[p.key] == pytest.approx(truth(p) / 60)
     assert minutes(Machine(set()), planned) == dict.fromkeys(told)
+
+
+def test_all_that_comes_before_a_run_is_planned_before_it(tmp_path, monkeypatch):
+    """Chains of starts, and what is joined: once each, and before whoever needs it."""
+    monkeypatch.setattr("reidlib.run.session.project_root", lambda: tmp_path)
+    session = Session.create("smoke", results=tmp_path / "results")
+    planned = plan(session, ["fgsam"])
+    place = {p.key: number for number, p in enumerate(planned)}
+    assert len(place) == len(planned)
+    assert all(place[key] < place[p.key] for p in planned for key in p.before)
+    final = next(p for p in planned if p.experiment.name == "Base + Pose + LRAM + FTL")
+    chain = with_all_before(planned, final)
+    assert [p.paper for p in chain] == ["pretraining", "fgsam", "pose_pretraining", "fgsam",
+                                        "fgsam"]  # fmt: skip
+    assert chain[-1] == final and chain[3].key == final.start
+    assert chain[3].joins == (chain[2].key,) and chain[3].start == chain[1].key
+    assert key_of(session, final.experiment) == final.key
+    assert not (tmp_path / "data").exists()

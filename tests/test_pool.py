@@ -1,5 +1,6 @@
 """Runs in worker processes: killed, crashed, two commands at once, a full disk."""
 
+import io
 import json
 import os
 import signal
@@ -7,13 +8,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import kill
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_runs import session_in, some
 
-from reidlib.run.pool import raise_if_failed, run_missing
+from reidlib.run import pool
+from reidlib.run.plan import Planned, plan, work_of
+from reidlib.run.pool import Progress, raise_if_failed, run_missing
 from reidlib.run.session import Session
 from reidlib.run.store import CHECKPOINT
 
@@ -78,6 +84,11 @@ def test_sigkill_in_mid_run_then_the_same_command_resumes_to_the_bit(data, tmp_p
         assert torch.equal(a, b)
 
 
+def test_killed_at_any_moment_it_comes_to_the_same_tables(tmp_path):
+    """While it starts, draws, caches, trains or reports; 20 times: `python -m tests.kill`."""
+    assert kill.kills(tmp_path, 3, seed=1, small=True).total() == 3
+
+
 def test_a_crashed_worker_is_reported_and_does_not_stop_the_others(data, tmp_path):
     session = session_in(tmp_path, data)
     planned = some(session)
@@ -85,6 +96,9 @@ def test_a_crashed_worker_is_reported_and_does_not_stop_the_others(data, tmp_pat
     site.mkdir()
     (site / "sitecustomize.py").write_text(
         "import os\n"
+        # Whatever a worker says before its main is none of the parent's business.
+        "print('hello', '{\"event\": \"done\"}', sep='\\n', flush=True)\n"
+        "os.write(1, b'\\xff{[\\n')\n"
         "import reidlib.train as t\n"
         "plain = t._epoch\n"
         "def _epoch(model, *a):\n"
@@ -156,8 +170,100 @@ def test_a_full_disk_stops_the_others_and_says_so_once(data, tmp_path):
         timeout=120, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 1
-    assert "0 of 76 runs are finished" in done.stdout
+    assert f"0 of {len(plan(session, ['imgnet']))} runs are finished" in done.stdout
     assert done.stderr.count("no space left while writing it. Finished runs are untouched") == 1
     assert "Traceback" not in done.stderr
     assert len(list((session.folder / "runs").glob("*/experiment.json"))) == 1
     assert all(session.store.load(p.key) is None for p in planned)
+
+
+def test_progress_is_told_in_work_and_not_in_runs(data, tmp_path, capsys):
+    """A run that costs twice as much moves the bar twice as far; what fails is not left over."""
+    session = session_in(tmp_path, data)
+    planned = some(session)
+    show = Progress(session, planned, bar=True)
+    whole = [work_of(session, p) for p in planned]
+    assert show.bar.total == pytest.approx(sum(whole))
+    epochs = planned[0].experiment.training.epochs
+    show.epoch(planned[0], {"epoch": 0, "loss": 1.0, "images_per_s": 10.0})
+    assert show.bar.n == pytest.approx(whole[0] / epochs)
+    show.done(planned[0], "FAILED: for a test")
+    assert show.bar.n == pytest.approx(whole[0])
+    show.done(planned[1], "done")
+    assert show.bar.n == pytest.approx(show.bar.total)
+    show.close()
+    lines = Progress(session, planned, bar=False)
+    lines.epoch(planned[0], {"epoch": 0, "loss": 1.0, "images_per_s": 10.0})
+    lines.stage("writing the report of IMG-Net")
+    out = capsys.readouterr().out
+    assert f"epoch 1/{epochs} loss 1.000 10 images/s" in out
+    assert "writing the report of IMG-Net" in out
+
+
+# ------------------------------------------------------------------ what waits for what
+
+
+class Stored:
+    """Stands for a session whose store holds some runs, with their weights or without."""
+
+    def __init__(self, trained: str = "", without_weights: str = "") -> None:
+        self.store = self
+        self.trained, self.finished = set(trained), set(trained + without_weights)
+
+    def load(self, key: str) -> str | None:
+        return key if key in self.finished else None
+
+    def load_trained(self, key: str) -> str | None:
+        return key if key in self.trained else None
+
+
+# d starts from b and joins c; b, a row of its own, starts from a; e joins c.
+PLAN = [
+    Planned(None, "a", wanted=False),
+    Planned(None, "b", "a"),
+    Planned(None, "c", wanted=False),
+    Planned(None, "d", "b", ("c",)),
+    Planned(None, "e", "", ("c",)),
+]
+
+
+@pytest.mark.parametrize(
+    ("trained", "without_weights", "missing"),
+    [
+        ("", "", "abcde"),
+        ("abc", "", "de"),
+        ("abcde", "", ""),
+        ("", "abcde", ""),  # all that counts is there
+        ("e", "abc", "abcd"),  # of what d needs no weights came along
+        ("b", "ac", "cde"),  # b can be started from, so that a is not needed
+        ("bde", "", ""),  # what nothing waits for is not trained for its own sake
+        ("de", "", "ab"),  # a row is, also if others start from it
+    ],
+)
+def test_what_is_missing_and_what_that_needs(trained, without_weights, missing):
+    found = pool.missing_of(Stored(trained, without_weights), PLAN)
+    assert sorted(p.key for p in found) == sorted(missing)
+
+
+def test_nothing_is_begun_before_all_that_it_needs_and_failures_are_passed_on():
+    waiting = pool._Pool.__new__(pool._Pool)
+    waiting.waiting, waiting.open, waiting.failures = PLAN[:], set("abcde"), {}
+    sent, said = [], []
+    waiting.show = SimpleNamespace(done=lambda task, outcome: said.append(task.key))
+
+    def idle():
+        worker = SimpleNamespace(task=None, process=SimpleNamespace(stdin=io.StringIO()))
+        worker.send = lambda task: sent.append(task.key)
+        return worker
+
+    waiting.workers = [idle(), idle()]
+    waiting._employ()
+    assert sent == ["a", "c"]  # b waits for a, d for b and c, e for c
+    waiting.open.discard("c")
+    waiting.workers = [idle()]
+    waiting._employ()
+    assert sent == ["a", "c", "e"]
+    waiting._failed(PLAN[0], "out of luck")
+    assert set(waiting.failures) == {"a", "b", "d"} and sorted(said) == ["a", "b", "d"]
+    assert "starts from run b, which failed" in waiting.failures["d"]
+    assert waiting.waiting == []

@@ -47,6 +47,24 @@ def test_front_takes_vgg19s_weights() -> None:
     ]  # fmt: skip
 
 
+def test_it_starts_from_vgg19_and_says_if_it_cannot() -> None:
+    net = PoseResolveNet(PoseConfig())
+    with torch.device("meta"):
+        shapes = {name: value.shape for name, value in vgg19().features.state_dict().items()}
+    other = {f"backbone.features.{k}": torch.full(shape, 0.5) for k, shape in shapes.items()}
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    net.load_start(other)
+    for name, value in net.state_dict().items():
+        number = name.split(".")[1]
+        taken = name.startswith("front.") and int(number) <= 21
+        assert bool((value == 0.5).all()) == taken, name
+        assert taken or torch.equal(value, before[name])
+    with pytest.raises(KeyError):
+        net.load_start({"backbone.conv1.weight": torch.zeros(1)})
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        PoseResolveNet(SMALL).load_start(other)
+
+
 def test_shapes() -> None:
     stages = PoseResolveNet(SMALL)(torch.randn(2, 3, 64, 32))
     assert len(stages) == STAGES

@@ -17,11 +17,13 @@ from torch import nn
 from reidlib.data.formats import imagefolder, strangers
 from reidlib.data.formats.strangers import named_labels
 from reidlib.errors import DataError, UsageError
-from reidlib.experiment import Experiment, Stage, Training
+from reidlib.experiment import Experiment, Stage, Training, changed
+from reidlib.models.compared.pcb import PCBConfig
+from reidlib.models.imgnet import IMGNetConfig
 from reidlib.models.pretraining import Pretraining, PretrainingConfig, label_loss
 from reidlib.papers import driver, pretraining
 from reidlib.papers.gla import cells as gla_cells
-from reidlib.papers.pretraining import method, pretraining_of
+from reidlib.papers.pretraining import method, pretraining_of, started
 from reidlib.run.plan import plan
 from reidlib.run.runner import run_one
 from reidlib.run.session import Session
@@ -324,6 +326,25 @@ def test_one_pretraining_for_all_that_have_its_backbone_and_picture_size():
     assert colors.key("data") not in keys
 
 
+def test_backbones_with_gn_have_a_pretraining_of_their_own_and_others_keep_theirs():
+    def pretraining_with(norm):
+        config = PCBConfig(ids=1, width=0.125, depths=(1, 1, 1, 1), norm=norm)
+        return started(experiment(model=config), "smoke").start
+
+    bn, gn = pretraining_with("bn"), pretraining_with("gn")
+    assert bn.key("") != gn.key("") and gn.name.endswith("GN") and "GN" not in bn.name
+    assert "norm" not in changed(bn.model)  # so that finished runs keep their keys
+    for start, kind, other in (
+        (bn, nn.BatchNorm2d, nn.GroupNorm),
+        (gn, nn.GroupNorm, nn.BatchNorm2d),
+    ):
+        kinds = {type(part) for part in Pretraining(start.model).modules()}
+        assert kind in kinds and other not in kinds
+    # IMG-Net's norm is that of its heads.
+    heads = IMGNetConfig(ids=1, vocabulary=2, width=0.125, norm="gn")
+    assert started(experiment(model=heads), "smoke").start.model.norm == "bn"
+
+
 def test_cost_of_a_pretraining_grows_with_its_pictures():
     small = pretraining_of(experiment(), "smoke")
     large = replace(small, training=replace(small.training, image_size=(96, 48)))
@@ -388,7 +409,7 @@ def test_experiment_starts_from_the_pretrained_backbone(finished, tmp_path):
     save_file(state, weights)
     starting = experiment(start=planned)
     sizes = SimpleNamespace(ids=5, vocabulary=["", "", "word"])
-    model = driver.initialized(starting, sizes, weights)
+    model = driver.initialized(starting, sizes, [weights])
     for name, value in model.backbone.state_dict().items():
         assert torch.equal(value, state[f"backbone.{name}"]), name
     scratch = driver.initialized(experiment(start=None), sizes)

@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from reidlib.data import content
+from reidlib.data.batches.attributed import load_attributes
 from reidlib.data.batches.borrowed_captions import find_annotation, join_captions
 from reidlib.data.dataset import Dataset, Hashed
 from reidlib.data.formats import attributes, keypoints, peta
@@ -61,18 +62,11 @@ def _attributes(dataset: Dataset) -> list[Path]:
     return [attributes.find(dataset)]
 
 
-def _check_attributes(dataset: Dataset) -> None:
-    if dataset.name == peta.NAME:
-        peta.load_attributes(dataset)
-    else:
-        attributes.load(dataset)
-
-
 NEEDS: dict[str, Need] = {
     "masks": Need(_masks, _masks),
     "captions": Need(_captions, _check_captions),
     "keypoints": Need(_keypoints, _check_keypoints),
-    "attributes": Need(_attributes, _check_attributes),
+    "attributes": Need(_attributes, load_attributes),
 }
 
 

@@ -21,10 +21,10 @@ from reidlib.errors import DataError
 from reidlib.experiment import Experiment, Training
 from reidlib.metrics.first_match import top_matches
 from reidlib.papers import driver
-from reidlib.papers.bootstrap import Difference, compare, samples
 from reidlib.papers.claims import leans, verdict
 from reidlib.papers.driver import Cell
 from reidlib.papers.image_to_image import Searched
+from reidlib.papers.intervals import Difference, compare, samples
 from reidlib.papers.pretraining import STARTS
 from reidlib.papers.tables import Measurement
 from reidlib.run.plan import key_of

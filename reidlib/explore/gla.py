@@ -24,11 +24,17 @@ from reidlib.data.language.words import Vocabulary, tokenize
 from reidlib.errors import DataError
 from reidlib.experiment import Experiment
 from reidlib.explore import common
-from reidlib.models.gla import GLA, phrase_heat_maps, phrase_owner, text_to_image_scores
+from reidlib.models.gla import (
+    GLA,
+    phrase_heat_maps,
+    phrase_owner,
+    reconstruction_by_source,
+    text_to_image_scores,
+)
 from reidlib.papers import driver
-from reidlib.papers.bootstrap import RESAMPLES
 from reidlib.papers.gla.method import encode_pairs, phi
 from reidlib.papers.image_to_image import encode
+from reidlib.papers.intervals import RESAMPLES
 from reidlib.run.session import Session
 from reidlib.train import Compute
 
@@ -317,6 +323,94 @@ def half_table(found: Sequence[PhraseAttention]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def halves_in_words(table: pd.DataFrame) -> str:
+    """What `half_table` comes to: where attention goes to the wrong half, which a look at some maps
+    would not tell, where to the right one, and where neither is certain."""
+
+    def told(row: pd.Series) -> str:
+        return (
+            f"{row['phrases about']} ({row['on that half, %']:.1f} % on the {row['half']} half, "
+            f"interval {row['95 % from']:.1f} to {row['95 % to']:.1f})"
+        )
+
+    table = table[table["phrases"] > 0]
+    # Beyond both comparisons: attention without preference, and that to phrases about the others.
+    others = table["other phrases, %"].fillna(50.0)
+    wrong = table["95 % to"] < 50
+    right = (table["95 % from"] > 50) & (table["95 % from"] > others)
+    lines = []
+    if wrong.any():
+        things = "; ".join(told(row) for _, row in table[wrong].iterrows())
+        lines.append(
+            f"The attention goes to the WRONG half for phrases about {things}. For these, the maps "
+            "above do not show where the thing is, and are no evidence that the model found it."
+        )
+    if right.any():
+        things = "; ".join(told(row) for _, row in table[right].iterrows())
+        lines.append(f"The phrase draws the attention to the right half for {things}.")
+    if (left := ~wrong & ~right).any():
+        things = ", ".join(table[left]["phrases about"])
+        lines.append(f"Neither can be said of phrases about {things}.")
+    return "\n".join(lines)
+
+
+def reconstruction_table(trained: Trained, images: int = 256) -> pd.DataFrame:
+    """L_rec of Eq 7 by what a phrase is written from, in nats per phrase; a row per source, see
+    `reidlib.models.gla.reconstruction_by_source`.
+
+    Of all phrases of one description each of some described images, spread evenly. Intervals are
+    bootstraps over persons.
+    """
+    split, text, image_of, pids = described(trained)
+    rows, first = np.unique(image_of, return_index=True)
+    chosen = common.spread(min(images, len(rows)), len(rows))
+    rows, captions = rows[chosen], first[chosen]
+    by_source: dict[str, list[tuple[int, float]]] = {}
+    # The next picture of a batch is "another one": of another person, in an order that mixes them.
+    order = np.random.default_rng(0).permutation(len(rows))
+    for part in np.array_split(order, -(-len(order) // 64)):
+        words = to_text(text.take(captions[part]))
+        owner = phrase_owner(words.phrase_offsets)
+        found = reconstruction_by_source(
+            trained.model,
+            split.batch(torch.from_numpy(rows[part])),
+            words.phrases.to(trained.device),
+            words.phrase_lengths,
+            owner.to(trained.device),
+        )
+        people = pids[rows[part]]
+        other = torch.from_numpy(people != np.roll(people, -1))[
+            owner
+        ]  # the same person is left out
+        for name, nats in found.items():
+            by_source.setdefault(name, []).extend(
+                zip(
+                    people[owner.numpy()][other.numpy()].tolist(),
+                    nats.cpu()[other].tolist(),
+                    strict=True,
+                )
+            )
+    table = []
+    for name, values in by_source.items():
+        value, low, high = _mean_over_persons([values], [1.0])
+        row = {"psi_hat from": name, "phrases": len(values), "L_rec, nats per phrase": value}
+        table.append({**row, "95 % from": low, "95 % to": high})
+    return pd.DataFrame(table)
+
+
+def reconstruction_in_words(table: pd.DataFrame) -> str:
+    """What `reconstruction_table` says of Eq 7: how much the picture matters, and the attention."""
+    nats = table.set_index("psi_hat from")["L_rec, nats per phrase"]
+    own, another, without = (
+        nats[name] for name in ("own picture", "another picture", "no attention")
+    )
+    return (
+        f"Another person's picture costs {another - own:+.2f} nats a phrase, leaving out the "
+        f"attention {without - own:+.2f}. Were a phrase written from what its own picture shows, "
+        "the first would be large."
+    )
 
 
 def attention_moves(found: Sequence[PhraseAttention]) -> str:

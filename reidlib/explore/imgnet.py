@@ -1,5 +1,7 @@
-"""Looking at a trained IMG-Net: searching a gallery by a sentence, attention maps."""
+"""Looking at a trained IMG-Net: searching a gallery by a sentence, attention maps. Beside it, what
+batches of several sizes come to with BN and with GN."""
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +10,7 @@ import torch
 from torch import Tensor
 
 from reidlib.data.batches.pairs import TextImageData, text_of
+from reidlib.errors import DataError
 from reidlib.experiment import Experiment
 from reidlib.explore import common
 from reidlib.models.imgnet import (
@@ -20,7 +23,9 @@ from reidlib.models.imgnet import (
 )
 from reidlib.models.parts.codes import fuse
 from reidlib.papers import driver
+from reidlib.papers.imgnet.table_4 import BATCH_SIZES
 from reidlib.papers.text_to_image import encode_images
+from reidlib.run.plan import key_of
 from reidlib.run.session import Session
 
 FULL = {
@@ -78,3 +83,52 @@ def attention(trained: Trained, rows: Sequence[int]) -> np.ndarray:
     """Mask A of Eq 4, averaged over channels, for test images: float (N, h, w)."""
     pixels = trained.data.test.images.batch(torch.as_tensor(list(rows)))
     return attention_maps(trained.model, pixels).numpy()
+
+
+# ------------------------------------------------------------------ BN and GN
+
+
+@dataclass(frozen=True)
+class BatchSizes:
+    """Top-1 in percent of the method that is trained in batches of several sizes, by norm ("BN",
+    "GN") and then by size: mean and standard deviation of the finished trainings; None without."""
+
+    sizes: tuple[int, ...]
+    mean: dict[str, list[float | None]]
+    std: dict[str, list[float | None]]
+    trainings: int  # finished ones, in all
+    planned: int
+
+
+def batch_sizes(session: Session) -> BatchSizes:
+    """What is finished of the trainings with several sizes of batches; no sizes where the profile
+    has none."""
+    mean: dict[str, list[float | None]] = {}
+    std: dict[str, list[float | None]] = {}
+    sizes: dict[int, None] = {}
+    done = planned = 0
+    for place in driver.places("imgnet", session.profile):
+        if place[0] != BATCH_SIZES:
+            continue
+        norm = place[1].rpartition("-")[2].upper()
+        sizes[int(place[2])] = None
+        cell = driver.cell("imgnet", session.profile, *place, session.seeds)
+        try:
+            runs = [session.store.load(key_of(session, each)) for each in cell.experiments]
+        except DataError:  # some of the real datasets may not be there
+            runs = [None] * len(cell.experiments)
+        found = [
+            run.metrics["evaluations"][cell.evaluation][cell.metric]
+            for run in runs
+            if run is not None
+        ]
+        mean.setdefault(norm, []).append(statistics.fmean(found) if found else None)
+        std.setdefault(norm, []).append(statistics.stdev(found) if len(found) > 1 else None)
+        done, planned = done + len(found), planned + len(runs)
+    return BatchSizes(tuple(sizes), mean, std, done, planned)
+
+
+def of_table_4(session: Session, method: str = "pcb", norm: str = "GN") -> Experiment | None:
+    """The training behind a row of Table 4; None where the profile leaves it out."""
+    cell = driver.cell("imgnet", session.profile, 4, method, f"{norm}-Rank-1")
+    return None if cell is None else cell.experiments[0]

@@ -21,7 +21,7 @@ from reidlib.explore import common
 from reidlib.models.parts.codes import fuse
 from reidlib.models.ssan import SSAN, Codes, evaluations, similarities, word_attention
 from reidlib.papers import driver
-from reidlib.papers.bootstrap import RESAMPLES, Difference
+from reidlib.papers.intervals import RESAMPLES, Difference
 from reidlib.papers.ssan.rows import FIGURE_7, FIXED_MARGINS
 from reidlib.papers.text_to_image import encode_images
 from reidlib.run.session import Session

@@ -55,14 +55,14 @@ class GLAConfig:
     E: int = 512  # size of a word embedding
     H: int = 512  # size of a hidden state, of both LSTMs
     pool: int = 2  # neighboring bins averaged for the local association: pool x pool; 1 = none
-    L_T: bool = True  # losses in use (Table 1)
-    L_dis: bool = True
-    L_rec: bool = True
+    L_T: bool = True  # identity loss of descriptions in use (Table 1)
+    L_dis: bool = True  # discriminative loss of matched and other descriptions, in use
+    L_rec: bool = True  # loss of phrases reconstructed from where they are looked for, in use
     L_rank: str = "none"  # "none" | "rank1" (pairs of a tuple) | "rank2" (pairs of a person)
-    lambda_T: float = 0.1  # Eq 8 (Table 3)
-    lambda_dis: float = 1.0
-    lambda_rec: float = 1.0
-    lambda_rank: float = 1.0
+    lambda_T: float = 0.1  # weight of L_T beside that of images (Eq 8, Table 3)
+    lambda_dis: float = 1.0  # weight of L_dis (Eq 8)
+    lambda_rec: float = 1.0  # weight of L_rec (Eq 8)
+    lambda_rank: float = 1.0  # weight of L_rank, which is ours
     alpha: float = 0.2  # margin of Eq 6
     negatives: int = 3  # sampled negative pairs per positive pair
 

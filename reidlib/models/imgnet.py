@@ -63,18 +63,18 @@ class IMGNetConfig:
     depths: tuple[int, ...] | None = None  # of the backbone; None = full depth
     last_stride: int = 1  # of ResNet-50's layer4
     k: int = 6  # stripes
-    P: int = 1024
-    E: int = 300
+    P: int = 1024  # size of V^G, of each M^V_i and M^P_i, and of T^S
+    E: int = 300  # size of a word embedding
     r: int = 16  # reduction of the channel attention
-    channel: bool = True  # attention branches; with neither, the module is left out
-    spatial: bool = True
+    channel: bool = True  # attention to channels (Eq 2); with neither, the module is left out
+    spatial: bool = True  # attention to places (Eq 3)
     pooling: str = "fused"  # "fused" | "avg" | "max"
     norm: str = "gn"  # "gn" | "bn", of the heads; the backbone keeps its own
-    groups: int = 32
+    groups: int = 32  # of GN, at most; fewer where they would hold less than 8 numbers each
     norm_in_attention: str = "none"  # "none" | "gn" | "bn" after every attention convolution
-    gs: bool = True  # ranking losses in use
-    ls: bool = True
-    gp: bool = True
+    gs: bool = True  # ranking loss of whole image and sentence, S_GS (Eq 15) in use
+    ls: bool = True  # the same of stripes and sentence, S_LS (Eq 16)
+    gp: bool = True  # the same of whole image and noun phrases, S_GP (Eq 17)
     margin: float = 0.2  # alpha of Eq 21
     reduction: str = "mean"  # of Eq 21 over the matched pairs: "mean" | "sum" (as printed)
     tolerance: float = 1e-6  # of the threshold of Eq 12 and 14

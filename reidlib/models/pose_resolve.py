@@ -32,6 +32,7 @@ U, V = 19, 38  # confidence maps and affinity fields
 STRIDE = 8
 STAGES = 3
 BACKGROUND = 18
+_CONV4_2 = 21  # its number among the layers of VGG-19
 
 # Section III-C: six parts; which joints and limbs belong to each is not printed. Every limb is in
 # one part, a joint in the parts of its limbs; the background is in none.
@@ -78,6 +79,11 @@ class PoseConfig:
     def __post_init__(self) -> None:
         if self.width <= 0:
             raise UsageError(f"pose resolve net: width must be above 0, got {self.width}")
+
+    @property
+    def backbone(self) -> str:
+        """The network whose ImageNet weights the front can start from."""
+        return "vgg19"
 
 
 class Maps(NamedTuple):
@@ -174,6 +180,14 @@ class PoseResolveNet(nn.Module):
     def backbone(self) -> nn.Sequential:
         """What a training on key points takes for its backbone."""
         return self.front
+
+    def load_start(self, state: Mapping[str, Tensor]) -> None:
+        """Take over VGG-19's convolutions up to conv4_2, "backbone.features.*"; those behind start
+        anew. Raises `KeyError` or `RuntimeError` if they are not there or do not fit."""
+        own = self.front.state_dict()
+        shared = [name for name in own if int(name.partition(".")[0]) <= _CONV4_2]
+        taken = {name: state[f"backbone.features.{name}"] for name in shared}
+        self.front.load_state_dict(own | taken)
 
     def forward(self, images: Tensor) -> list[Maps]:
         """The maps (H^k, C^k) of all stages k = 1, 2, 3; the last are those of Eq 2."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from reidlib.errors import UsageError
 from reidlib.models.attention_driven import PARTS, AttentionDrivenConfig, Base
 from reidlib.models.parts.backbones import BACKBONES, backbone
+from reidlib.models.parts.norms import use_norm
 
 LABELS = ("kinds", "kinds+colors", "classes")
 FIVE_BRANCHES = "five branches"  # the base of Attention Driven re-ID
@@ -31,6 +32,7 @@ class PretrainingConfig:
     last_stride: int = 1  # of ResNet-50's layer4; weights of one stride fit the other
     labels: str = "kinds"  # of strangers: "kinds" | "kinds+colors"; of an ImageFolder: "classes"
     classes: tuple[int, ...] = (1,)  # number of values of each label; known when the data is
+    norm: str = "bn"  # of the backbone: "bn" | "gn", see `reidlib.models.parts.norms`
     E: tuple[int, int] | None = None  # of five branches: size of the features of body and parts
 
     def __post_init__(self) -> None:
@@ -52,6 +54,7 @@ class Pretraining(nn.Module):
         super().__init__()
         self.cfg = cfg
         self.backbone = backbone(cfg.backbone, cfg.width, cfg.depths, cfg.last_stride)
+        use_norm(self.backbone, cfg.norm)
         # All linear layers as one: label i has the outputs behind those of the labels before it.
         self.heads = nn.Linear(self.backbone.out_channels, sum(cfg.classes))
 

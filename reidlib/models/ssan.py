@@ -63,17 +63,17 @@ class SSANConfig:
     depths: tuple[int, ...] | None = None  # of the backbone; None = full depth
     last_stride: int = 2  # of ResNet-50's layer4
     K: int = 6  # parts
-    V: int = 512
-    M: int = 1024
-    M_: int = 512  # M'
-    N: int = 512
+    V: int = 512  # size of an embedded word
+    M: int = 1024  # size of global features, v_g and t_g, and of each part's, v_l and t_l
+    M_: int = 512  # M', inner size of part relation learning (Eq 13-15)
+    N: int = 512  # size of each part's features after part relation learning, v_n and t_n
     pfl: bool = True  # part-specific feature learning
     prl: str = "mv-nln"  # part relation learning: "mv-nln" | "conv" (only W_n) | "none"
     cr: bool = True  # compound ranking loss; without it, beta = 0
     shared: bool = True  # one W_g for both modalities
-    alpha1: float = 0.2  # margin of the strong terms (Eq 18 and 19)
+    alpha1: float = 0.2  # alpha_1, margin of the strong terms (Eq 18 and 19)
     alpha2: float | None = None  # margin of the weak terms; None = adaptive (Eq 20, Figure 7)
-    beta: float = 0.1  # weight of the weak terms
+    beta: float = 0.1  # weight of the weak terms, beside 1 of the strong ones (Eq 19)
     fixed_epochs: int = 5  # first epochs with alpha_2 = alpha_1 / 2 (official reading only)
     dropout: float = 0.3  # on the embedded words
     max_tokens: int = 100  # places for words (official reading)

@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
-from reidlib.papers.bootstrap import Estimate, estimate, samples
+from reidlib.papers.intervals import Estimate, estimate, samples
 from reidlib.papers.tables import CellResult, FilledTable
 
 
@@ -34,7 +34,7 @@ def order_agreement(filled: FilledTable, column: str) -> OrderAgreement | None:
     group it is `scipy.stats.kendalltau`.
 
     The interval is what tau may be for the rows' true values. Each pair of rows gets an interval
-    for its difference (`reidlib.papers.bootstrap`), all of them together at 95 % (Bonferroni). A
+    for its difference (`reidlib.papers.intervals`), all of them together at 95 % (Bonferroni). A
     pair whose interval holds 0 may stand either way: `low` counts all such pairs as against the
     paper, `high` as for it. It is wide where luck could have made the order, as it should be:
     resampled tables are noisier than the measured one, so that quantiles of their tau miss a

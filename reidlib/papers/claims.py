@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from reidlib.errors import DataError
-from reidlib.papers.bootstrap import Difference, Sample, compare, samples
+from reidlib.papers.intervals import Difference, Sample, compare, samples
 from reidlib.papers.tables import Measure, Measurement, PublishedTable, build, load_toml
 
 VERDICTS = ("reproduced", "contradicted", "undecided", "not_run")

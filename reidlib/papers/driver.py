@@ -17,9 +17,10 @@ starts from go elsewhere, too. Everything else is done here, once for all papers
 """
 
 import importlib
+import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
@@ -42,6 +43,9 @@ from reidlib.models.parts.backbones import ResNet, find_imagenet, imagenet_state
 from reidlib.train import Compute, fit
 
 CONTRACT = ("ABOUT", "cells", "prepare", "build", "batches", "losses", "evaluate")
+
+# Packages of the same contract whose trainings others start from.
+PRETRAININGS = ("pretraining", "pose_pretraining")
 
 # (number of the table, or the name of a figure; row; printed column)
 Place = tuple[int | str, str, str]
@@ -108,10 +112,15 @@ class Result:
 
 
 def get_paper(name: str) -> ModuleType:
-    """The package of a paper, or of the pretrainings; raises `UsageError` for an unknown name."""
-    if name not in (*PAPERS, "pretraining"):
+    """The package of a paper, or of a pretraining; raises `UsageError` for an unknown name."""
+    if name not in (*PAPERS, *PRETRAININGS):
         raise UsageError(f"unknown paper {name!r}: expected {', '.join(PAPERS)}")
     return importlib.import_module(f"reidlib.papers.{name}")
+
+
+def module_of(config: Any) -> ModuleType:
+    """The module of the method that a configuration is of."""
+    return sys.modules[type(config).__module__]
 
 
 @lru_cache(maxsize=64)
@@ -139,7 +148,7 @@ def places(paper: str, profile: str) -> tuple[Place, ...]:
 def experiments(paper: str, profile: str, seeds: int = 1) -> list[Experiment]:
     """The distinct trainings behind all cells that the profile measures, in table order.
 
-    What they start from is not among them: see `Experiment.start`.
+    What they start from is not among them: see `Experiment.before`.
     """
     distinct: dict[str, Experiment] = {}
     for measured in _cells(paper, profile).values():
@@ -150,18 +159,25 @@ def experiments(paper: str, profile: str, seeds: int = 1) -> list[Experiment]:
 
 
 def _identity(experiment: Experiment) -> str:
-    return experiment.key("", "" if experiment.start is None else _identity(experiment.start))
+    start = "" if experiment.start is None else _identity(experiment.start)
+    return experiment.key("", start, tuple(map(_identity, experiment.joins)))
 
 
 def with_seed(experiment: Experiment, seed: int) -> Experiment:
     """The same training with another seed, which takes the random split of that number where a
     dataset has several. What it starts from keeps its seed, unless it is a phase of the same paper.
     """
-    start = experiment.start
-    if start is not None and start.paper == experiment.paper:
-        start = with_seed(start, seed)
-    dataset = with_split(experiment.dataset, seed % splits_of(experiment.dataset))
-    return replace(experiment, seed=seed, dataset=dataset, start=start)
+
+    def before(earlier: Experiment) -> Experiment:
+        return with_seed(earlier, seed) if earlier.paper == experiment.paper else earlier
+
+    return replace(
+        experiment,
+        seed=seed,
+        dataset=with_split(experiment.dataset, seed % splits_of(experiment.dataset)),
+        start=None if experiment.start is None else before(experiment.start),
+        joins=tuple(map(before, experiment.joins)),
+    )
 
 
 def chosen(
@@ -176,15 +192,17 @@ def chosen(
     return {place: cell for place, cell in measured.items() if _identity(cell.experiment) in wanted}
 
 
-def load_sizes(paper: str, kind: type[SizeT], folder: Path | None = None) -> dict[str, SizeT]:
-    """Profile -> what it changes: `sizes.toml` of a paper as dataclasses of its own.
+def load_sizes(
+    paper: str, kind: type[SizeT], folder: Path | None = None, file: str = "sizes.toml"
+) -> dict[str, SizeT]:
+    """Profile -> what it changes: a TOML file of a paper as dataclasses of its own.
 
     A learning rate per epoch is written as a list of [epochs, rate]; see `rates`. A profile may
     name another as its `like` and give what differs.
 
     Raises `DataError`, naming file and profile, for an unknown or missing field.
     """
-    path = (folder or Path(__file__).parent / paper) / "sizes.toml"
+    path = (folder or Path(__file__).parent / paper) / file
     table = tomllib.loads(path.read_text(encoding="utf-8"))
     sizes: dict[str, SizeT] = {}
     for profile, given in table.items():
@@ -226,7 +244,12 @@ def rates(written: Iterable[tuple[int, float]]) -> tuple[float, ...]:
 def check_weights(experiment: Experiment) -> None:
     """Raise `DataError` if weights that the training starts from have to be placed by hand."""
     if experiment.training.pretrained == "imagenet":
-        find_imagenet(experiment.model.backbone)
+        find_imagenet(backbone_of(experiment))
+
+
+def backbone_of(experiment: Experiment) -> str:
+    """The name of the backbone; methods that leave no choice have a ResNet-50."""
+    return getattr(experiment.model, "backbone", "resnet50")
 
 
 def check(experiment: Experiment, dataset: Dataset) -> None:
@@ -277,19 +300,20 @@ def train_and_evaluate(
     *,
     cache_dir: Path,
     compute: Compute,
-    start: Path | None = None,
+    before: Sequence[Path] = (),
     checkpoint: Path | None = None,
+    key: str = "",
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
 ) -> Result:
     """One training of a paper's method and its evaluation.
 
     Args:
-        start: weights of the finished run that `experiment.start` names.
-        checkpoint, on_epoch: see `reidlib.train.fit`.
+        before: weights of the finished runs of `experiment.before`.
+        checkpoint, key, on_epoch: see `reidlib.train.fit`.
     """
     paper = get_paper(experiment.paper)
     data = paper.prepare(experiment, dataset, cache_dir, compute.device)
-    model = place(initialized(experiment, data, start), compute)
+    model = place(initialized(experiment, data, before), compute)
     history = fit(
         model,
         lambda generator: paper.batches(experiment, model, data, generator, compute.device),
@@ -298,6 +322,7 @@ def train_and_evaluate(
         seed=experiment.seed,
         compute=compute,
         checkpoint=checkpoint,
+        key=key,
         on_epoch=on_epoch,
     )
     started = time.perf_counter()
@@ -319,21 +344,21 @@ def train_and_evaluate(
     return Result(weights_of(model), history, metrics, evaluated)
 
 
-def initialized(experiment: Experiment, data: Any, start: Path | None = None) -> nn.Module:
+def initialized(experiment: Experiment, data: Any, before: Sequence[Path] = ()) -> nn.Module:
     """The experiment's model as its training begins, on the CPU.
 
     Raises `DataError` if the weights that it starts from are missing or do not fit.
     """
     torch.manual_seed(experiment.seed)
     model = get_paper(experiment.paper).build(experiment, data)
-    if experiment.start is not None:
-        if start is None:
-            raise DataError(f"{experiment.name}: starts from a run that is not finished")
-        load_start(model, load_file(start), str(start))
-    elif experiment.training.pretrained == "imagenet":
-        name = experiment.model.backbone
+    if len(before) != len(experiment.before):
+        raise DataError(f"{experiment.name}: starts from a run that is not finished")
+    if experiment.start is None and experiment.training.pretrained == "imagenet":
+        name = backbone_of(experiment)
         state = {f"backbone.{k}": v for k, v in imagenet_state(name).items()}
         load_start(model, state, str(find_imagenet(name)))
+    for path in before:
+        load_start(model, load_file(path), str(path))
     return model
 
 

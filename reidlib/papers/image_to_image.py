@@ -1,18 +1,29 @@
-"""How methods that search images by images are tested: what their papers share."""
+"""How methods that search images by images are trained and tested: what their papers share.
 
-from collections.abc import Callable, Sequence
+Each method is a module of its own in `reidlib.models` with `METRIC` that a gallery is ranked by,
+`PER_PERSON` images of each person in a batch (0: any images), `NETWORK` with a method `embed`, and
+`losses`. A paper whose methods are of this kind takes `prepare`, `build`, `batches`, `losses` and
+`evaluate` from here as they are.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from reidlib.data.batches.tuples import DescribedData, ImageSplit
+from reidlib.data.batches import tuples
+from reidlib.data.batches.tuples import DescribedData, ImageSplit, TupleBatch
 from reidlib.data.dataset import Dataset
+from reidlib.experiment import Experiment, Stage
 from reidlib.metrics.first_match import chance_levels
 from reidlib.metrics.measures import Ranking
 from reidlib.metrics.ranking import pool_queries, rank_features, single_shot
-from reidlib.papers.driver import Evaluated
+from reidlib.papers.driver import Evaluated, module_of, prepared
+from reidlib.train import Compute
 
 SINGLE_QUERY, MULTI_QUERY = "single query", "multi-query"
 SINGLE_SHOT, ALL_SHOTS = "single shot", "all shots"
@@ -39,6 +50,54 @@ class Searched(Protocol):
 def evaluation_of(dataset: str) -> str:
     """The protocol that the tables of all papers compare on a dataset."""
     return SINGLE_SHOT if dataset in _ONE_DRAWN else SINGLE_QUERY
+
+
+def prepare(
+    experiment: Experiment, dataset: Dataset, cache_dir: Path, device: str
+) -> DescribedData:
+    """Training images, queries and gallery; nothing is described."""
+    size = experiment.training.image_size
+    return prepared(tuples.prepare, dataset, size, cache_dir, device, descriptions=False)
+
+
+def build(experiment: Experiment, data: DescribedData) -> nn.Module:
+    """The method's network for as many people as the data has."""
+    return module_of(experiment.model).NETWORK(replace(experiment.model, ids=data.ids))
+
+
+def batches(
+    experiment: Experiment,
+    model: nn.Module,
+    data: DescribedData,
+    generator: torch.Generator,
+    device: str,
+) -> Iterator[TupleBatch]:
+    """One epoch of images, drawn as the method wants them."""
+    settings, each = experiment.training, module_of(experiment.model).PER_PERSON
+    image = {"flip": settings.flip, "crop_pad": settings.crop_pad, "device": device}
+    if not each:
+        size = settings.batch_size
+        return tuples.batches_of_images(data.tuples, generator, batch_size=size, **image)
+    return tuples.batches_of_tuples(
+        data.tuples,
+        generator,
+        persons=settings.batch_size // each,
+        each=each,
+        batches=settings.steps,
+        **image,
+    )
+
+
+def losses(model: nn.Module, batch: TupleBatch, stage: Stage) -> dict[str, Tensor]:
+    """The method's named losses of a batch."""
+    return module_of(model.cfg).losses(model, batch, stage)
+
+
+def evaluate(model: nn.Module, data: DescribedData, compute: Compute) -> Evaluated:
+    """Persons are searched by the method's embeddings."""
+    model.eval()
+    found = search_by_image(model.embed, data, module_of(model.cfg).METRIC)
+    return replace(found, notes={"ids": data.ids})
 
 
 def search_by_image(

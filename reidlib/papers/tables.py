@@ -337,7 +337,7 @@ class CellResult:
         """Standard deviation between trainings, from n - 1 of them; None with fewer than two.
 
         It is how far single trainings scatter, test splits of their own included, not how far the
-        mean may be off: for that see `reidlib.papers.bootstrap`.
+        mean may be off: for that see `reidlib.papers.intervals`.
         """
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 

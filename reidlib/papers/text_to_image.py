@@ -5,11 +5,9 @@ that all of them have are listed there. A paper whose methods are of this kind t
 `build`, `batches`, `losses` and `evaluate` from here as they are.
 """
 
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,13 +20,8 @@ from reidlib.data.dataset import Dataset
 from reidlib.experiment import Experiment, Stage
 from reidlib.metrics.first_match import chance_levels, first_match_ranks, top_k
 from reidlib.models.parts.codes import concatenate, fuse
-from reidlib.papers.driver import Evaluated, prepared
+from reidlib.papers.driver import Evaluated, module_of, prepared
 from reidlib.train import Compute
-
-
-def module_of(config: Any) -> ModuleType:
-    """The module of the method that a configuration is of."""
-    return sys.modules[type(config).__module__]
 
 
 def evaluations_of(config: Any) -> Mapping[str, Mapping[str, float]]:

@@ -2,18 +2,22 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from reidlib.errors import DataError, ReidlibError
 from reidlib.files import locked
+from reidlib.papers.claims import VERDICTS
 from reidlib.papers.driver import get_paper
 from reidlib.report import record
 from reidlib.report.html import Banner, write_page
-from reidlib.report.index import update_summary, write_index
+from reidlib.report.index import duration, read_summary, update_summary, write_index
 from reidlib.report.notebook import run_notebook
 from reidlib.report.results import collect, is_synthetic
 from reidlib.run.plan import Planned, plan
-from reidlib.run.pool import python_path, run_missing
+from reidlib.run.pool import Progress, missing_of, python_path, run_missing
 from reidlib.run.runner import git_commit
 from reidlib.run.session import Session, project_root
 from reidlib.run.source import is_todays
@@ -27,43 +31,74 @@ def publish(session: Session, papers: Sequence[str], *, train: bool = True) -> i
     others; the status is then 1. Raises `ReidlibError` for what would stop them all: no data for
     any of them, a full disk.
     """
-    status = 0
-    without_data = []
-    for number, paper in enumerate(papers, start=1):
-        title = get_paper(paper).ABOUT.title
-        print(f"== {title} ({number} of {len(papers)}), profile {session.profile}", flush=True)
-        started = time.time()
-        trained = False
+    titles = {paper: get_paper(paper).ABOUT.title for paper in papers}
+    plans: dict[str, list[Planned]] = {}
+    without_data: dict[str, DataError] = {}
+    for paper in papers:
         try:
-            trained, error = _one_paper(session, paper, train=train)
+            plans[paper] = plan(session, [paper], progress=True)
         except DataError as why:
-            without_data.append(why)
+            without_data[paper] = why
             if len(without_data) == len(papers):
                 raise
-            error = str(why)
-        _summarize(session, paper, time.time() - started if trained or error else None, error)
-        if error:
-            print(f"error: {title}: {error}", file=sys.stderr, flush=True)
-            status = 1
-        expected = {name: get_paper(name).ABOUT.title for name in papers}
-        index = write_index(session.folder, expected=expected, run_now=papers[:number])
-    print(f"Reports: {index}")
+    everything = {p.key: p for planned in plans.values() for p in planned}
+    missing = missing_of(session, list(everything.values())) if train else []
+    show = Progress(session, [p for p in missing if not p.problem])
+    status = 0
+    try:
+        for number, paper in enumerate(papers, start=1):
+            show.say(f"== {titles[paper]} ({number} of {len(papers)}), profile {session.profile}")
+            started = time.time()
+            trained = False
+            if paper in plans:
+                trained, error = _one_paper(session, paper, plans[paper], show, train=train)
+            else:
+                error = str(without_data[paper])
+            _summarize(session, paper, time.time() - started if trained or error else None, error)
+            if error:
+                print(f"error: {titles[paper]}: {error}", file=sys.stderr, flush=True)
+                status = 1
+            index = write_index(session.folder, expected=titles, run_now=papers[:number])
+    finally:
+        show.close()
+    for line in summary_lines(read_summary(session.folder), papers, session.folder):
+        print(line)
+    print(f"All of it: {index}")
     return status
 
 
-def _one_paper(session: Session, paper: str, *, train: bool) -> tuple[bool, str]:
-    """Train, execute the notebook (which writes the tables), write the page; returns whether
-    anything was trained, and what went wrong.
+def summary_lines(summary: Mapping[str, Any], papers: Sequence[str], folder: Path) -> Iterator[str]:
+    """What a command came to, a line for each paper: its verdicts, minutes, and its report."""
+    for paper in papers:
+        entry = summary["papers"].get(paper)
+        if entry is None:
+            continue
+        counts = Counter(claim["verdict"] for claim in entry["claims"])
+        found = ", ".join(
+            f"{counts[verdict]} {verdict.replace('_', ' ')}"
+            for verdict in VERDICTS
+            if counts[verdict]
+        )
+        failed = " FAILED:" if entry["status"] == "failed" else ""
+        yield (
+            f"{entry['title']}:{failed} {found or 'no claims'}; "
+            f"{duration(entry['wall_s'])}; {folder / f'{paper}.html'}"
+        )
 
-    Raises `DataError` if there is no data for any of its experiments.
-    """
+
+def _one_paper(
+    session: Session, paper: str, planned: Sequence[Planned], show: Progress, *, train: bool
+) -> tuple[bool, str]:
+    """Train, execute the notebook (which writes the tables), write the page; returns whether
+    anything was trained, and what went wrong."""
     errors = []
-    planned = plan(session, [paper], progress=True)
     missing = sum(session.store.load(p.key) is None for p in planned)
     if train:
-        failures = run_missing(session, planned)
+        show.stage("training")
+        failures = run_missing(session, planned, show=show)
         errors += [f"run {key} failed: {why}" for key, why in failures.items()]
     executed = session.folder / f"{paper}.ipynb"
+    show.stage(f"writing the report of {get_paper(paper).ABOUT.title}")
     # Of two commands on one results folder, the second waits here and then writes the same again.
     with locked(session.folder / ".locks" / paper):
         record.forget(session, paper)
@@ -81,6 +116,8 @@ def _one_paper(session: Session, paper: str, *, train: bool) -> tuple[bool, str]
                     "world_seed": session.world_seed,
                     "imagefolder": str(session.imagefolder) if session.imagefolder else None,
                     "train_missing": False,  # what could be trained was, above
+                    # Only where it says something: a notebook may do without this parameter.
+                    **({} if session.precision == "auto" else {"precision": session.precision}),
                 },
                 environment={"PYTHONPATH": python_path()},
             )
@@ -132,6 +169,7 @@ def make_banner(session: Session, planned: Sequence[Planned]) -> Banner:
     """What stands at the top of a report; facts about training come from the runs themselves."""
     runs = {p.key: session.store.load(p.key) for p in planned}
     provenances = [run.provenance for run in runs.values() if run is not None]
+    compute = Compute.choose(session.device, precision=session.precision)
     trained = sorted({f"{p['device']}, {p['precision']}" for p in provenances})
     commits = sorted({p["git"] for p in provenances if p["git"]})
     taggers = sorted({p["tagger"] for p in provenances if "tagger" in p})
@@ -163,7 +201,7 @@ def make_banner(session: Session, planned: Sequence[Planned]) -> Banner:
     return Banner(
         synthetic=synthetic,
         profile=session.profile,
-        device=" and ".join(trained) or Compute.choose(session.device).device,
+        device=" and ".join(trained) or f"{compute.device}, {compute.precision}",
         date=time.strftime("%Y-%m-%d"),
         git=" and ".join(commits) or git_commit(),
         versions={k: v for k, v in versions().items() if k in ("python", "torch", "torchvision")},

@@ -14,7 +14,7 @@ from itertools import groupby
 import pandas as pd
 
 from reidlib.papers.agreement import order_agreement
-from reidlib.papers.bootstrap import Difference, compare, samples
+from reidlib.papers.intervals import Difference, compare, samples
 from reidlib.papers.tables import (
     CellResult,
     FilledTable,
@@ -44,7 +44,7 @@ def published_table(filled: FilledTable, *, synthetic: bool, csv: str | None = N
     On real data each metric shows the paper's number, the measured one and their difference. On
     synthetic data that difference means nothing; there the gain over the table's baseline row is
     shown instead, in the paper and here. A 95 % interval (choice of people, and luck of training
-    where there are several; see `reidlib.papers.bootstrap`) stands beside the primary metric of
+    where there are several; see `reidlib.papers.intervals`) stands beside the primary metric of
     each data set.
 
     Args:

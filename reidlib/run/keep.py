@@ -25,10 +25,10 @@ def keep(session: Session, papers: Sequence[str], out: Path) -> list[Path]:
             for experiment in cell.experiments:
                 try:
                     key = key_of(session, experiment)
-                    start = experiment.start
-                    while start is not None:
-                        _ = compared[key_of(session, start)]
-                        start = start.start
+                    waiting = list(experiment.before)
+                    while waiting:
+                        _ = compared[key_of(session, waiting[-1])]
+                        waiting += waiting.pop().before
                 except DataError:
                     continue
                 compared[key][cell.evaluation].add(cell.metric)

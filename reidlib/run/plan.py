@@ -19,11 +19,18 @@ class Planned:
     experiment: Experiment
     key: str
     start: str = ""  # key of the run that it starts from
+    joins: tuple[str, ...] = ()  # keys of the runs whose weights come in addition
     problem: str = ""  # why it cannot be trained here, such as data that is not there
+    wanted: bool = True  # for itself, and not only because others start from it
 
     @property
     def paper(self) -> str:
         return self.experiment.paper
+
+    @property
+    def before(self) -> tuple[str, ...]:
+        """Keys of the runs that have to be finished first."""
+        return (self.start, *self.joins) if self.start else self.joins
 
 
 def plan(session: Session, papers: Iterable[str], progress: bool = False) -> list[Planned]:
@@ -53,6 +60,7 @@ def plan_experiments(
     def add(experiment: Experiment) -> Planned:
         experiment = on_its_pictures(session, experiment)
         start = None if experiment.start is None else add(experiment.start)
+        joins = [add(join) for join in experiment.joins]
         fingerprint, problem = "", ""
         try:
             if (error := missing.get(experiment.dataset)) is not None:
@@ -64,16 +72,15 @@ def plan_experiments(
         except DataError as error:
             missing[experiment.dataset] = error
             problem = str(error)
-        problem = problem or (start.problem if start else "")
-        key = experiment.key(fingerprint, start.key if start else "")
-        entry = Planned(experiment, key, start.key if start else "", problem)
-        return planned.setdefault(key, entry)
+        problem = problem or next((p.problem for p in (start, *joins) if p and p.problem), "")
+        keys = (start.key if start else "", tuple(join.key for join in joins))
+        key = experiment.key(fingerprint, *keys, session.precision_of_keys)
+        return planned.setdefault(key, Planned(experiment, key, *keys, problem))
 
-    for experiment in experiments:
-        add(experiment)
+    wanted = {add(experiment).key for experiment in experiments}
     if missing and (not any(found) or session.data is None):
         raise next(iter(missing.values()))
-    return list(planned.values())
+    return [replace(p, wanted=p.key in wanted) for p in planned.values()]
 
 
 def planned_for(session: Session, experiment: Experiment) -> Planned:
@@ -107,7 +114,23 @@ def key_of(session: Session, experiment: Experiment) -> str:
     """The key of an experiment on this session's data; raises `DataError` where that is missing."""
     experiment = on_its_pictures(session, experiment)
     start = "" if experiment.start is None else key_of(session, experiment.start)
-    return experiment.key(_fingerprint(session, experiment), start)
+    joins = tuple(key_of(session, join) for join in experiment.joins)
+    return experiment.key(
+        _fingerprint(session, experiment), start, joins, session.precision_of_keys
+    )
+
+
+def with_all_before(planned: Sequence[Planned], chosen: Planned) -> list[Planned]:
+    """A planned run, wanted for itself, and all that have to be finished before it, in the plan's
+    order."""
+    by_key = {p.key: p for p in planned}
+    wanted: set[str] = set()
+    waiting = [chosen.key]
+    while waiting:
+        key = waiting.pop()
+        wanted.add(key)
+        waiting += by_key[key].before
+    return [replace(p, wanted=p.key == chosen.key) for p in planned if p.key in wanted]
 
 
 def on_its_pictures(session: Session, experiment: Experiment) -> Experiment:
@@ -137,7 +160,7 @@ def minutes(session: Session, planned: Sequence[Planned]) -> dict[str, float | N
     """Per key the minutes that a run took, or will take here: by the time that finished runs of the
     same kind took per unit of cost; None while nothing is known."""
     runs = {p.key: session.store.load(p.key) for p in planned}
-    work = {p.key: _work(session, p) for p in planned}
+    work = {p.key: work_of(session, p) for p in planned}
     known: dict[tuple, list[float]] = {}
     for p in planned:
         run = runs[p.key]
@@ -160,7 +183,7 @@ def minutes(session: Session, planned: Sequence[Planned]) -> dict[str, float | N
 
 def _kinds(experiment: Experiment) -> list[tuple]:
     """From very much alike to hardly alike: runs whose time per unit of cost is compared."""
-    same = replace(experiment, seed=0, name="", start=None)
+    same = replace(experiment, seed=0, name="", start=None, joins=())
     return [
         (driver.with_seed(same, 0), experiment.training),
         (experiment.paper, type(experiment.model), experiment.dataset),
@@ -170,7 +193,7 @@ def _kinds(experiment: Experiment) -> list[tuple]:
     ]
 
 
-def _work(session: Session, planned: Planned) -> float:
+def work_of(session: Session, planned: Planned) -> float:
     """Multiply-adds of a training; 0 where it cannot be said."""
     if planned.problem:
         return 0.0
@@ -179,7 +202,7 @@ def _work(session: Session, planned: Planned) -> float:
     if steps is None:
         steps = max(1, _training_rows(session, planned.experiment) // training.batch_size)
     images = steps * training.batch_size * training.epochs
-    return driver.cost(replace(planned.experiment, start=None)) * images
+    return driver.cost(replace(planned.experiment, start=None, joins=())) * images
 
 
 def _training_rows(session: Session, experiment: Experiment) -> int:

@@ -15,11 +15,9 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from reidlib.errors import ReidlibError, TrainingError
-from reidlib.experiment import Experiment
-from reidlib.papers import driver
+from reidlib.errors import ReidlibError, TrainingError, UsageError
 from reidlib.profiles import get_profile
-from reidlib.run.plan import Planned
+from reidlib.run.plan import Planned, work_of
 from reidlib.run.runner import run_one
 from reidlib.run.session import Session, cpu_count
 from reidlib.run.worker import MARK, to_line
@@ -43,7 +41,11 @@ class _Worker:
 
 
 def run_missing(
-    session: Session, planned: Sequence[Planned], *, bar: bool | None = None
+    session: Session,
+    planned: Sequence[Planned],
+    *,
+    bar: bool | None = None,
+    show: "Progress | None" = None,
 ) -> dict[str, str]:
     """Train every planned run that the store lacks; returns the failed ones: key -> why.
 
@@ -51,9 +53,9 @@ def run_missing(
     or whose process dies is reported and does not stop the others, unless the store itself cannot
     be written: then no further run is started. A run that another process is training is waited
     for. `bar` shows a progress bar instead of a line per epoch; by default where there is a
-    terminal or a notebook to show it.
+    terminal or a notebook to show it. `show` is a progress over more than these runs.
     """
-    missing = _missing(session, planned)
+    missing = missing_of(session, planned)
     failures = {p.key: p.problem for p in missing if p.problem}
     for why in dict.fromkeys(failures.values()):
         number = sum(problem == why for problem in failures.values())
@@ -64,24 +66,32 @@ def run_missing(
     for name in dict.fromkeys(p.experiment.dataset for p in missing):
         session.dataset(name, progress=True)  # drawn here, with a bar, and not by several workers
     # What others start from first; then the longest, so that the last ones to finish are short.
-    starts = {p.start for p in missing}
-    missing.sort(key=lambda p: (p.key not in starts, -_work(p.experiment), p.key))
-    _Pool(session, missing, failures, _Progress(missing, bar)).run()
+    starts = {key for p in missing for key in p.before}
+    missing.sort(key=lambda p: (p.key not in starts, -work_of(session, p), p.key))
+    own = show or Progress(session, missing, bar)
+    try:
+        _Pool(session, missing, failures, own).run()
+    finally:
+        if show is None:
+            own.close()
     return failures
 
 
-def _missing(session: Session, planned: Sequence[Planned]) -> list[Planned]:
-    """What has to be trained. A start that came along without weights has to be, if it is used."""
+def missing_of(session: Session, planned: Sequence[Planned]) -> list[Planned]:
+    """What has to be trained: what is wanted and not finished, and all that this starts from whose
+    weights are not there (they may have come along without)."""
     by_key = {p.key: p for p in planned}
-    missing = {p.key: p for p in planned if session.store.load(p.key) is None}
-    for p in list(missing.values()):
-        while p.start and p.start in by_key and session.store.load_trained(p.start) is None:
-            p = by_key[p.start]
-            missing[p.key] = p
-    needed = {p.start for p in missing.values()}
-    # A start that nothing missing needs is not trained for its own sake.
-    starts = {p.start for p in planned if p.start}
-    return [p for p in missing.values() if p.key not in starts or p.key in needed]
+    missing: dict[str, Planned] = {}
+    waiting = [p for p in planned if p.wanted and session.store.load(p.key) is None]
+    while waiting:
+        p = waiting.pop()
+        missing[p.key] = p
+        waiting += [
+            by_key[key]
+            for key in p.before
+            if key in by_key and key not in missing and session.store.load_trained(key) is None
+        ]
+    return [p for p in planned if p.key in missing]
 
 
 class _Pool:
@@ -92,7 +102,7 @@ class _Pool:
         session: Session,
         missing: Sequence[Planned],
         failures: dict[str, str],
-        show: "_Progress",
+        show: "Progress",
     ) -> None:
         self.session, self.failures, self.show = session, failures, show
         self.waiting = list(missing)
@@ -119,7 +129,6 @@ class _Pool:
         finally:
             for worker in self.workers:
                 worker.process.kill()
-            self.show.close()
         for task in self.elsewhere:
             self.failures.update(_wait_for(self.session, task))
 
@@ -128,7 +137,7 @@ class _Pool:
         for worker in self.workers:
             if worker.task is not None or worker.process.stdin.closed:
                 continue
-            ready = next((p for p in self.waiting if p.start not in self.open), None)
+            ready = next((p for p in self.waiting if self.open.isdisjoint(p.before)), None)
             if ready is not None:
                 self.waiting.remove(ready)
                 worker.send(ready)
@@ -150,7 +159,7 @@ class _Pool:
         elif event["event"] == "busy":
             self.elsewhere.append(task)
             self.open.discard(task.key)
-            if any(p.start == task.key for p in self.waiting):  # others wait for it
+            if any(task.key in p.before for p in self.waiting):  # others wait for it
                 self.failures.update(_wait_for(self.session, task))
         else:
             self.open.discard(task.key)
@@ -160,13 +169,15 @@ class _Pool:
         self.failures[task.key] = why
         self.open.discard(task.key)
         self.show.done(task, f"FAILED: {why}")
-        for other in [p for p in self.waiting if p.start == task.key]:
+        for other in [p for p in self.waiting if task.key in p.before]:
+            if other not in self.waiting:  # it failed with another that it waited for
+                continue
             self.waiting.remove(other)
             self._failed(other, f"it starts from run {task.key}, which failed")
 
     def _start(self, slot: dict[str, str]) -> _Worker:
         process = subprocess.Popen(
-            [sys.executable, "-m", "reidlib.run.worker"],
+            [sys.executable, "-P", "-m", "reidlib.run.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -212,10 +223,6 @@ def _wait_for(session: Session, task: Planned) -> dict[str, str]:
     return {}
 
 
-def _work(experiment: Experiment) -> float:
-    return driver.cost(experiment) * experiment.training.epochs * experiment.training.batch_size
-
-
 def _slots(session: Session, runs: int) -> list[dict[str, str]]:
     """The environment of each worker: which GPU it sees, how many CPU threads it starts."""
     compute = Compute.choose(session.device)
@@ -241,6 +248,10 @@ def _slots(session: Session, runs: int) -> list[dict[str, str]]:
 def python_path() -> str:
     """PYTHONPATH with which another process imports the same reidlib, installed or not."""
     here = str(Path(__file__).resolve().parents[2])
+    if os.pathsep in here:
+        raise UsageError(
+            f"{here}: a {os.pathsep!r} in the path of the checkout ends it in PYTHONPATH; move it"
+        )
     return os.pathsep.join(p for p in (here, os.environ.get("PYTHONPATH", "")) if p)
 
 
@@ -252,36 +263,63 @@ def _exit_message(worker: _Worker) -> str:
     return f"its process ended {cause}{hint}" + (f"\n{tail}" if tail else "")
 
 
-class _Progress:
-    """A bar over all epochs of all runs, or a line per epoch where no one watches a bar."""
+class Progress:
+    """A bar over all runs of a command, or a line per epoch where no one watches a bar.
 
-    def __init__(self, missing: Sequence[Planned], bar: bool | None) -> None:
-        self.epochs = {p.key: p.experiment.training.epochs for p in missing}
+    It advances with the multiply-adds that are done, so that the time left is that of all runs,
+    long and short.
+    """
+
+    def __init__(
+        self, session: Session, missing: Sequence[Planned], bar: bool | None = None
+    ) -> None:
+        # What an epoch of each run adds, and how many are left.
+        self.step = {
+            p.key: max(work_of(session, p), 1.0) / p.experiment.training.epochs for p in missing
+        }
+        self.left = {p.key: p.experiment.training.epochs for p in missing}
         self.runs, self.finished = len(missing), 0
         if bar is None:
             bar = sys.stderr.isatty() or "ipykernel" in sys.modules
         self.bar = tqdm(
-            total=sum(self.epochs.values()), unit="epoch", desc="training", disable=not bar
+            total=sum(self.step[key] * epochs for key, epochs in self.left.items()),
+            desc="training",
+            disable=not bar or not missing,
+            bar_format="{desc} {percentage:3.0f} %|{bar}| {elapsed}, left {remaining}{postfix}",
         )
+        self.lines = not bar
 
     def epoch(self, task: Planned, record: dict[str, Any]) -> None:
-        self.epochs[task.key] -= 1
-        if self.bar.disable:
+        self._advance(task, 1)
+        if self.lines:
             total = task.experiment.training.epochs
-            self._say(
+            self.say(
                 f"{_name(task)}: epoch {record['epoch'] + 1}/{total} "
                 f"loss {record['loss']:.3f} {record['images_per_s']:.0f} images/s"
             )
         else:
-            self.bar.update()
-            self.bar.set_postfix_str(f"{self.finished}/{self.runs} runs, loss {record['loss']:.2f}")
+            self.bar.set_postfix_str(f"{self.finished} of {self.runs} runs")
 
     def done(self, task: Planned, outcome: str) -> None:
         self.finished += 1
-        self.bar.update(self.epochs.pop(task.key, 0))
-        self._say(f"[{self.finished}/{self.runs}] {_name(task)}: {outcome}")
+        self._advance(task, self.left.get(task.key, 0))
+        self.say(f"[{self.finished}/{self.runs}] {_name(task)}: {outcome}")
+        self.bar.set_postfix_str(f"{self.finished} of {self.runs} runs")
 
-    def _say(self, line: str) -> None:
+    def _advance(self, task: Planned, epochs: int) -> None:
+        if self.left.get(task.key, 0) >= epochs:
+            self.left[task.key] = self.left.get(task.key, 0) - epochs
+            self.bar.update(epochs * self.step.get(task.key, 0.0))
+
+    def stage(self, doing: str) -> None:
+        """What is being done now, where it is not training."""
+        if self.bar.disable:
+            print(doing, flush=True)
+        else:
+            self.bar.set_description_str(doing)
+
+    def say(self, line: str) -> None:
+        """A line above the bar."""
         if self.bar.disable:
             print(line, flush=True)
         else:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from reidlib.errors import ReidlibError, StoreError
-from reidlib.files import write_atomic, write_json
+from reidlib.files import read_regular, write_atomic, write_json
 from reidlib.papers import driver
 from reidlib.run.plan import Planned, planned_for
 from reidlib.run.session import Session, project_root
@@ -51,27 +51,29 @@ def run_one(
         run = store.load_trained(key)
         if run is not None:
             return run
+        store.check_precision(key)
         if damage(Run(key, folder)) != "missing":
             store.discard(key)
         dataset = session.dataset(experiment.dataset)
-        start = None
-        if planned.start:  # in a worker it is there: the pool trains it first
-            start = store.load_trained(planned.start) or run_one(
-                session, planned_for(session, experiment.start), compute=compute
-            )
+        before = [  # in a worker they are there: the pool trains them first
+            store.load_trained(k) or run_one(session, planned_for(session, e), compute=compute)
+            for k, e in zip(planned.before, experiment.before, strict=True)
+        ]
         write_json(
             folder / "experiment.json",
             {
                 "name": experiment.name,
                 **experiment.settings(),
                 "start": planned.start,
+                **({"joins": list(planned.joins)} if planned.joins else {}),
                 "data": {"fingerprint": dataset.fingerprint, "synthetic": dataset.synthetic},
             },
         )
         (folder / FAILURE).unlink(missing_ok=True)
-        compute = compute or Compute.choose(session.device, session.threads)
+        compute = compute or Compute.choose(session.device, session.threads, session.precision)
         if compute.threads is not None:
             torch.set_num_threads(compute.threads)
+        torch.backends.cudnn.allow_tf32 = False  # fp32, of tests above all, has all of its 32 bits
         began = time.time()
         history: list[dict[str, Any]] = []
 
@@ -86,8 +88,9 @@ def run_one(
                 dataset,
                 cache_dir=session.cache,
                 compute=compute,
-                start=None if start is None else start.weights,
+                before=[found.weights for found in before],
                 checkpoint=folder / CHECKPOINT,
+                key=key,
                 on_epoch=record,
             )
         except Exception as error:
@@ -101,7 +104,7 @@ def run_one(
             "source": source_of(experiment),
             "device": compute.device,
             "processor": processor(),
-            "precision": "bf16 autocast" if compute.bf16 else "fp32",
+            "precision": compute.precision,
             "threads": torch.get_num_threads(),
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
             "wall_s": round(time.time() - began, 2),
@@ -121,8 +124,11 @@ def run_one(
 
 def failure(session: Session, key: str) -> str:
     """Why the last attempt at a run failed; "" if it did not."""
-    path = session.store.folder(key) / FAILURE
-    return path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""
+    try:
+        content = read_regular(session.store.folder(key) / FAILURE)
+    except OSError:
+        return ""
+    return content.decode("utf-8", errors="replace").strip()
 
 
 @cache

@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from reidlib.data.batches import pose_targets
-from reidlib.data.batches.images import IMAGENET_MEAN, IMAGENET_STD, DevicePixels
+from reidlib.data.batches.images import IMAGENET_MEAN, IMAGENET_STD, DevicePixels, is_whole, seal
 from reidlib.data.dataset import Dataset
 from reidlib.data.formats.coco_keypoints import Person, mask_of
 from reidlib.data.formats.decoding import read_rgb
@@ -32,7 +32,7 @@ from reidlib.files import check_space, disk_errors, locked
 SHARE = 0.6  # of the cut's height that the person takes, as in OpenPose's training
 LEAST_JOINTS, LEAST_SIDE, APART = 5, 32 / 368, 0.3
 _MOST_PEOPLE = 12  # in a cut; the largest ones
-_VERSION = 1  # of what is cut, for the cache
+_VERSION = 2  # of what is cut, for the cache
 
 
 @dataclass(frozen=True)
@@ -191,17 +191,21 @@ def people_of(
             f"{(LEAST_SIDE * size[0]) ** 2:.0f} pixels; expected people large enough to learn from"
         )
     key = hash_json([_VERSION, dataset.fingerprint, str(dataset.root), split, list(size), SHARE])
-    target = Path(cache_dir) / f"poses-{split}-{key}.npz"
+    target = Path(cache_dir) / f"poses-{split}-{key}.npy"
     needed = len(which) * (4 * size[0] * size[1] + _MOST_PEOPLE * pose_targets.JOINTS * 12)
     doing = f"cutting out {len(which):,} people"
     with disk_errors(target, doing, needed):
         target.parent.mkdir(parents=True, exist_ok=True)
         with locked(target.with_suffix(".lock")):
-            if not target.exists():
+            kept = (target, target.with_suffix(".npz"))
+            if not all(is_whole(path, target.parent) for path in kept):
                 check_space(target.parent, needed, doing)
                 _write(dataset, split, which, size, target)
-    with np.load(target) as stored:
-        pixels, joints, heights = stored["pixels"], stored["joints"], stored["heights"]
+                for path in kept:
+                    seal(path, target.parent)
+    pixels = np.lib.format.open_memmap(target, mode="c")  # as `images.image_cache`
+    with np.load(target.with_suffix(".npz")) as stored:
+        joints, heights = stored["joints"], stored["heights"]
     return PosePeople(
         DevicePixels(pixels, device), torch.from_numpy(joints), torch.from_numpy(heights), size
     )
@@ -211,13 +215,33 @@ def _write(
     dataset: Dataset, split: str, which: Sequence[tuple[int, int]], size: tuple[int, int],
     target: Path,
 ) -> None:  # fmt: skip
-    table = dataset.splits[split]
+    """Write pixels to `target`, which appears when it is complete, joints and heights beside it."""
     cv2.setNumThreads(1)
-    pixels = np.empty((len(which), *size, 4), np.uint8)
     joints = np.empty((len(which), _MOST_PEOPLE, pose_targets.JOINTS, 3), np.float32)
     heights = np.empty(len(which), np.float32)
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(which), *size, 4)}
+    unfinished = target.with_suffix(".unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for k, (pixels, *rest) in enumerate(_cuts(dataset, split, which, size)):
+                file.write(pixels.tobytes())
+                joints[k], heights[k] = rest
+        with target.with_suffix(".npz").open("wb") as file:
+            np.savez(file, joints=joints, heights=heights)
+        unfinished.replace(target)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+def _cuts(
+    dataset: Dataset, split: str, which: Sequence[tuple[int, int]], size: tuple[int, int]
+) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
+    """Pixels, joints and height of one cut after the other; see `PosePeople`."""
+    table = dataset.splits[split]
     before, picture = -1, None
-    for k, (row, i) in enumerate(which):
+    for row, i in which:
         if row != before:
             path = dataset.images / table["path"].iloc[row]
             picture, before = read_rgb(path), row
@@ -228,17 +252,8 @@ def _write(
                     f"{expected[0]} x {expected[1]}"
                 )
         people = table["people"].iloc[row]
-        pixels[k], joints[k] = cut(picture, people, i, size)
         _, top, _, bottom = window(people[i], size)
-        heights[k] = people[i].box[3] * size[0] / (bottom - top)
-    unfinished = target.with_suffix(".unfinished")
-    try:
-        with unfinished.open("wb") as file:
-            np.savez(file, pixels=pixels, joints=joints, heights=heights)
-        unfinished.replace(target)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
+        yield *cut(picture, people, i, size), people[i].box[3] * size[0] / (bottom - top)
 
 
 # ------------------------------------------------------------------ batches

@@ -13,7 +13,7 @@ from torch import Tensor
 from reidlib.data.batches.borrowed_captions import join_captions
 from reidlib.data.batches.images import DeviceImages, image_cache
 from reidlib.data.batches.pairs import Text, TextImageSplit, encoded, to_text
-from reidlib.data.batches.samplers import Choices, caption_choices, tuple_batches
+from reidlib.data.batches.samplers import Choices, caption_choices, shuffled, tuple_batches
 from reidlib.data.dataset import Dataset
 from reidlib.data.language.encoding import EncodedText
 from reidlib.data.language.tagger import load_tagger
@@ -169,4 +169,22 @@ def batches_of_tuples(
             text=_NO_TEXT
             if tuples.text is None
             else to_text(tuples.text.take(captions.numpy()), device),
+        )
+
+
+def batches_of_images(
+    tuples: Tuples,
+    generator: torch.Generator,
+    *,
+    batch_size: int,
+    flip: bool,
+    crop_pad: int,
+    device: str,
+) -> Iterator[TupleBatch]:
+    """One epoch of batches of any images, without text; the last incomplete batch is dropped."""
+    for rows in shuffled(len(tuples.labels), generator, batch_size):
+        yield TupleBatch(
+            images=tuples.images.batch(rows, flip=flip, crop_pad=crop_pad, generator=generator),
+            labels=tuples.labels[rows].to(device),
+            text=_NO_TEXT,
         )

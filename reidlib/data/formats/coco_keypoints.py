@@ -16,9 +16,10 @@ import numpy as np
 import pandas as pd
 
 from reidlib.data.dataset import Dataset, file_sizes
-from reidlib.data.formats import checks, image_sets
+from reidlib.data.formats import checks, image_sets, keypoints
 from reidlib.data.formats.checks import Counts
 from reidlib.data.formats.decoding import MAX_PIXELS
+from reidlib.data.formats.keypoints import FROM_COCO, NECK, SHOULDERS
 from reidlib.data.register import FORMATS
 from reidlib.errors import DataError
 
@@ -38,15 +39,7 @@ coco/
   val2017/      000000000139.jpg, ...
 """
 
-COCO_JOINTS = (
-    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder",
-    "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip",
-    "left_knee", "right_knee", "left_ankle", "right_ankle",
-)  # fmt: skip
-JOINTS = 18
-NECK, SHOULDERS = 1, (5, 6)  # OpenPose's joint; COCO's joints
-# OpenPose's joints, the neck left out, in COCO's numbers.
-FROM_COCO = (0, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
+COCO_JOINTS = tuple(joint.replace(" ", "_") for joint in keypoints.COCO_JOINTS)  # as in the file
 
 Segmentation = list[list[float]] | dict[str, Any]
 

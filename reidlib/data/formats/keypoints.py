@@ -39,8 +39,9 @@ COCO_JOINTS = (
     "left hip", "right hip", "left knee", "right knee", "left ankle", "right ankle",
 )  # fmt: skip
 NECK = JOINTS.index("neck")
-_FROM_COCO = [COCO_JOINTS.index(joint) for joint in JOINTS if joint != "neck"]
-_SHOULDERS = [COCO_JOINTS.index("left shoulder"), COCO_JOINTS.index("right shoulder")]
+# The joints but the neck, in COCO's numbers.
+FROM_COCO = [COCO_JOINTS.index(joint) for joint in JOINTS if joint != "neck"]
+SHOULDERS = [COCO_JOINTS.index("left shoulder"), COCO_JOINTS.index("right shoulder")]
 
 _ORDER = f"x, y, confidence of 18 joints in the order {', '.join(JOINTS)}"
 _OTHER_ORDERS = {
@@ -310,8 +311,8 @@ def from_coco(joints: np.ndarray) -> Person:
     """
     found = np.zeros((len(JOINTS), 3), np.float32)
     others = [i for i in range(len(JOINTS)) if i != NECK]
-    found[others] = joints[_FROM_COCO]
-    shoulders = joints[_SHOULDERS]
+    found[others] = joints[FROM_COCO]
+    shoulders = joints[SHOULDERS]
     if (shoulders[:, 2] > 0).all():
         found[NECK] = [*shoulders[:, :2].mean(0), shoulders[:, 2].min()]
     found[:, 2] = found[:, 2].clip(max=1.0)

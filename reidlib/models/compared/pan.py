@@ -52,7 +52,12 @@ class PANConfig:
     dropout: float = 0.75  # of the base branch
     align_dropout: float = 0.9
     norm: str = "bn"  # "bn" | "gn", see `reidlib.models.parts.norms`
-    groups: int = 32
+    groups: int = 32  # of GN, at most
+
+    @property
+    def backbone_norm(self) -> str:
+        """What the backbone of a pretraining must have, for its weights to fit."""
+        return self.norm
 
 
 class PAN(nn.Module):

@@ -48,7 +48,12 @@ class PCBConfig:
     r: int | None = None  # numbers of a reduced part; None = 256 times the width
     dropout: float = 0.5
     norm: str = "bn"  # "bn" | "gn", see `reidlib.models.parts.norms`
-    groups: int = 32
+    groups: int = 32  # of GN, at most
+
+    @property
+    def backbone_norm(self) -> str:
+        """What the backbone of a pretraining must have, for its weights to fit."""
+        return self.norm
 
 
 class PCB(nn.Module):

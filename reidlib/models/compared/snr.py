@@ -52,7 +52,12 @@ class SNRConfig:
     smoothing: float = 0.1  # of the labels in the identity loss
     margin: float = 0.3  # of the triplet loss
     norm: str = "bn"  # "bn" | "gn", see `reidlib.models.parts.norms`
-    groups: int = 32
+    groups: int = 32  # of GN, at most
+
+    @property
+    def backbone_norm(self) -> str:
+        """What the backbone of a pretraining must have, for its weights to fit."""
+        return self.norm
 
 
 class Restituted(NamedTuple):

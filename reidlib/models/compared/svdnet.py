@@ -53,8 +53,13 @@ class SVDNetConfig:
     d: int = 1024  # outputs of the Eigenlayer, at most as many as the backbone has channels
     dropout: float = 0.5
     norm: str = "bn"  # "bn" | "gn", see `reidlib.models.parts.norms`
-    groups: int = 32
+    groups: int = 32  # of GN, at most
     frozen_statistics: bool = True  # BN keeps the statistics it starts with; for pretrained weights
+
+    @property
+    def backbone_norm(self) -> str:
+        """What the backbone of a pretraining must have, for its weights to fit."""
+        return self.norm
 
 
 class SVDNet(nn.Module):

@@ -28,6 +28,7 @@ BACKBONES = ("vgg16", "vgg16_bn", "resnet50")
 IMAGENET_FILES = {
     ("vgg16", "V1"): "vgg16-397923af.pth",
     ("vgg16_bn", "V1"): "vgg16_bn-6c64b313.pth",
+    ("vgg19", "V1"): "vgg19-dcbb9e9d.pth",  # for the front of FGSAM's pose resolve net
     ("resnet50", "V1"): "resnet50-0676ba61.pth",
     ("resnet50", "V2"): "resnet50-11ad3fa6.pth",
 }

@@ -1,8 +1,7 @@
 """IMG-Net: see `reidlib.papers.driver` for the seven names."""
 
 from reidlib.papers.driver import About
-from reidlib.papers.imgnet.rows import cells
-from reidlib.papers.text_to_image import batches, build, evaluate, losses, prepare
+from reidlib.papers.imgnet.method import batches, build, cells, evaluate, losses, prepare
 
 __all__ = ["ABOUT", "batches", "build", "cells", "evaluate", "losses", "prepare"]
 

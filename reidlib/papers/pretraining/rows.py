@@ -80,7 +80,8 @@ def started(experiment: Experiment, profile: str) -> Experiment:
 def pretraining_of(experiment: Experiment, profile: str, labels: str = "kinds") -> Experiment:
     """What an experiment starts from whose `training.pretrained` is "strangers" or "imagefolder".
 
-    It has the backbone, width and depths of the experiment's model, and its picture size; it does
+    It has the backbone, width and depths of the experiment's model, its picture size, and the
+    normalization that its `backbone_norm` names, BN where there is no such name; it does
     not depend on anything else of it, nor on its seed, so that all rows of all papers share it.
 
     Args:
@@ -98,6 +99,7 @@ def pretraining_of(experiment: Experiment, profile: str, labels: str = "kinds") 
         # Weights of one stride fit the other. Small pictures keep more of their rows with 1.
         last_stride=2 if classes else 1,
         labels="classes" if classes else labels,
+        norm=getattr(experiment.model, "backbone_norm", "bn"),
     )
     section = f"{profile}-{data}"
     size = SIZES.get(f"{section}-{model.backbone.replace(' ', '-')}") or SIZES.get(section)
@@ -114,7 +116,7 @@ def pretraining_of(experiment: Experiment, profile: str, labels: str = "kinds") 
         warmup_steps=size.warmup_steps,
         decay=size.decay,
     )
-    name = f"{model.backbone} on {data} ({model.labels})"
+    name = f"{model.backbone} on {data} ({model.labels})" + (", GN" if model.norm == "gn" else "")
     return Experiment("pretraining", name, data, model, training, 0, RECIPE)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from reidlib.papers.bootstrap import Difference
+from reidlib.papers.intervals import Difference
 from reidlib.report import Html
 from reidlib.report.figures.basics import (
     BLUE,
@@ -33,12 +33,14 @@ def sweep(
 
     Args:
         x: values of the setting.
-        paper, measured: per series (backbone) one value per x; None where there is none.
+        paper, measured: per series (backbone) one value per x; None where there is none. Without
+            any series of the paper only what is measured is drawn.
         std: of the measured values, drawn as error bars.
         synthetic: the panels keep their own scale, as their levels cannot be compared.
     """
     panels, levels = [], []
-    for title, series in (("paper", paper), ("measured here", measured)):
+    both = (("paper", paper), ("measured here", measured))
+    for title, series in both if paper else both[1:]:
         fig, axes = new_figure(4.4, 3.4)
         axis, peaks = axes[0, 0], []
         for n, (name, values) in enumerate(series.items()):
@@ -75,7 +77,7 @@ def sweep(
         for axis, _ in levels:
             axis.set_ylim(min(low for _, (low, _) in levels), max(high for _, (_, high) in levels))
     note = caption or " ".join(alt for _, alt in panels)
-    if synthetic:
+    if synthetic and paper:
         note += " Synthetic data: compare the shapes, not the levels; the panels differ in scale."
     return chart(panels, note)
 

@@ -14,6 +14,7 @@ import numpy as np
 from reidlib.data.formats.attributes import INDEX, SCHEMAS, Schema
 from reidlib.world.drawing.render import Rendering
 from reidlib.world.people.identity import Identity, make_identity
+from reidlib.world.writers import image_worlds
 from reidlib.world.writers.image_worlds import Picture, save_mat
 
 SEEN = 0.15  # share of a thing's best side that must be visible to be noticed
@@ -52,6 +53,20 @@ def look(seed: int, picture: Picture, rendering: Rendering) -> Look:
     """What an annotator notes of a picture."""
     identity = make_identity(seed, picture.person)
     return Look(picture.pid, picture.split, identity, seen(rendering))
+
+
+def write_part(
+    folder: Path, seed: int, size: tuple[int, int] | None, part: Sequence[Picture]
+) -> list[dict[str, Any]]:
+    """As `image_worlds.write_part`, with key points; for each picture its entry and what it shows
+    of its person."""
+    looks: list[Look | None] = []
+
+    def watch(picture: Picture, rendering: Rendering | None) -> None:
+        looks.append(None if rendering is None else look(seed, picture, rendering))
+
+    entries = image_worlds.write_part(folder, seed, size, part, keypoints=True, watch=watch)
+    return [{"entry": entry, "look": seen} for entry, seen in zip(entries, looks, strict=True)]
 
 
 def halves(

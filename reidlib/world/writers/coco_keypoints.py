@@ -18,11 +18,10 @@ import numpy as np
 from reidlib.data.formats.coco_keypoints import (
     ANNOTATIONS,
     COCO_JOINTS,
-    FROM_COCO,
     NAME,
-    NECK,
     SPLITS,
 )
+from reidlib.data.formats.keypoints import FROM_COCO, NECK
 from reidlib.world.dice import Dice
 from reidlib.world.drawing.camera import FAMILIES, LOOKS
 from reidlib.world.drawing.render import Rendering, render

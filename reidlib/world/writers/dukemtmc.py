@@ -1,23 +1,23 @@
 """DukeMTMC-reID written from the procedural world, with the release's numbers at scale 1.0.
 
 Everybody of training and test is seen by at least two cameras, the distractors by one. Key points
-are written beside (`reidlib.world.writers.keypoints`).
+are written beside (`reidlib.world.writers.keypoints`), and the attributes of all persons.
 """
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from reidlib.data.formats.dukemtmc import EXPECTED, FOLDERS, NAME
 from reidlib.world.dice import Dice
-from reidlib.world.writers import image_worlds
+from reidlib.world.writers import attributes, image_worlds
+from reidlib.world.writers.attributes import write_part
 from reidlib.world.writers.captioned_worlds import choose
 from reidlib.world.writers.image_worlds import Picture, deal
 
 __all__ = ["NAME", "VERSION", "bytes_needed", "count", "finish", "plan", "write_part"]
 
-VERSION = 1  # bump when the plan or the file formats change
+VERSION = 2  # bump when the plan or the file formats change
 
 FULL = (702, 702)  # identities of train and test
 _DISTRACTORS = 408  # beside the identities of test
@@ -25,8 +25,6 @@ _OF_DISTRACTORS = 2_448  # of the gallery's images; the release does not say how
 _CAMERAS = 8
 _NATIVE_PIXELS = 225 * 92
 _EVERY = 120  # frames between two pictures of a camera
-
-write_part = partial(image_worlds.write_part, keypoints=True)
 
 
 def plan(
@@ -109,4 +107,10 @@ def prepare(folder: Path) -> None:
 
 
 def finish(folder: Path, entries: Sequence[dict[str, Any]]) -> None:
-    """Nothing is left to be written: nobody describes these images."""
+    """Write the attributes of the persons; nobody describes these images."""
+    people = attributes.halves(entry["look"] for entry in entries)
+    labels = {
+        half: {pid: attributes.duke(*person, half == "test") for pid, person in mine.items()}
+        for half, mine in people.items()
+    }
+    attributes.write(folder, NAME, labels)

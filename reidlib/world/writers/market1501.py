@@ -21,8 +21,8 @@ from reidlib.data.formats.market1501 import (
     SOURCE,
 )
 from reidlib.world.dice import Dice
-from reidlib.world.drawing.render import Rendering
 from reidlib.world.writers import attributes, image_worlds
+from reidlib.world.writers.attributes import write_part
 from reidlib.world.writers.captioned_worlds import PlannedImage, choose, choose_new
 from reidlib.world.writers.image_worlds import Description, Picture, deal
 
@@ -196,19 +196,6 @@ def prepare(folder: Path) -> None:
     """Make the folders that images are written to."""
     for name in FOLDERS.values():
         (folder / name).mkdir()
-
-
-def write_part(
-    folder: Path, seed: int, size: tuple[int, int] | None, part: Sequence[Picture]
-) -> list[dict[str, Any]]:
-    """As `image_worlds.write_part`; for each picture its entry and what it shows of its person."""
-    looks: list[attributes.Look | None] = []
-
-    def watch(picture: Picture, rendering: Rendering | None) -> None:
-        looks.append(None if rendering is None else attributes.look(seed, picture, rendering))
-
-    entries = image_worlds.write_part(folder, seed, size, part, keypoints=True, watch=watch)
-    return [{"entry": entry, "look": look} for entry, look in zip(entries, looks, strict=True)]
 
 
 def finish(folder: Path, entries: Sequence[dict[str, Any]]) -> None:

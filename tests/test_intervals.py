@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from reidlib.errors import DataError
-from reidlib.papers.bootstrap import (
+from reidlib.papers.intervals import (
     Difference,
     Sample,
     compare,

@@ -25,7 +25,7 @@ variance: d = V / sum(V_i / d_i). That is a little more careful than Satterthwai
 intervals hold the truth in only 92 % of tables where a steady row meets an unsteady one. No
 interval is narrower than that from people alone, which matters where trainings happen to tie. In
 simulated tables these intervals hold the truth in 94 to 97 % with three trainings (97.5 % where
-training is no luck at all) and in 95 to 96 % with five: tests/test_bootstrap.py.
+training is no luck at all) and in 95 to 96 % with five: tests/test_intervals.py.
 
 Not covered: what all trainings share, such as the pretraining that they start from.
 """
@@ -42,7 +42,7 @@ from reidlib.errors import DataError
 from reidlib.papers.tables import Measurement
 
 RESAMPLES = 2000  # of people, where an interval has no closed form
-_TOP_K = re.compile(r"(?:top-|rank-|r@?)(\d+)", re.IGNORECASE)
+TOP_K = re.compile(r"(?:top-|rank-|r@?)(\d+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +131,7 @@ def query_scores(measurement: Measurement) -> np.ndarray | None:
     stored = measurement.run.scores(measurement.evaluation, measurement.metric)
     if stored is not None:
         return np.asarray(stored, dtype=np.float64)
-    match = _TOP_K.fullmatch(measurement.metric)
+    match = TOP_K.fullmatch(measurement.metric)
     if match is None:
         return None
     ranks = np.asarray(measurement.run.ranks(measurement.evaluation))
