@@ -244,7 +244,7 @@ def test_rows_start_from_the_same_numbers(session: Session) -> None:
         start = trained(session, experiment.start)
         if data is None:
             data = method.prepare(experiment, session.dataset(MARKET), session.cache, "cpu")
-        models.append(driver.initialized(experiment, data, start.weights))
+        models.append(driver.initialized(experiment, data, [start.weights]))
     assert differently_started(*models) == set()
     state = load_file(start.weights)
     for model in models:

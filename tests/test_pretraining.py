@@ -372,7 +372,7 @@ def test_the_base_of_attention_driven_is_pretrained_on_class_folders(tmp_path):
     weights = tmp_path / "weights.safetensors"
     state = load_safetensors(result.weights)
     save_file(state, weights)
-    model = driver.initialized(replace(row, start=planned), SimpleNamespace(ids=5), weights)
+    model = driver.initialized(replace(row, start=planned), SimpleNamespace(ids=5), [weights])
     for name, value in model.backbone.state_dict().items():
         assert torch.equal(value, state[f"backbone.{name}"]), name
 
