@@ -12,9 +12,9 @@ from reidlib.data.formats.peta import ATTRIBUTES as PETA
 from reidlib.experiment import Experiment
 from reidlib.models.fgsam import FGSAMConfig
 from reidlib.papers import driver, fgsam
-from reidlib.papers.bootstrap import query_scores
 from reidlib.papers.fgsam.method import EACH, accuracies, recognized
 from reidlib.papers.fgsam.rows import FIGURE_5, SWEEPS
+from reidlib.papers.intervals import query_scores
 from reidlib.papers.tables import Measurement, load_tables
 from reidlib.run.plan import planned_for
 from reidlib.run.runner import run_one

@@ -21,12 +21,12 @@ from reidlib.explore import common
 from reidlib.models.fgsam import FGSAM, PART_OF
 from reidlib.models.pose_resolve import BACKGROUND, PARTS, V, part_channels
 from reidlib.papers import driver
-from reidlib.papers.bootstrap import Difference, compare, samples
 from reidlib.papers.fgsam.method import ATTRIBUTES
 from reidlib.papers.fgsam.rows import FIGURE_5, SWEEPS
 from reidlib.papers.image_to_image import encode
+from reidlib.papers.intervals import Difference
 from reidlib.papers.pose_pretraining.method import VAL
-from reidlib.papers.tables import Measurement, load_tables
+from reidlib.papers.tables import load_tables
 from reidlib.run.plan import key_of
 from reidlib.run.session import Session
 from reidlib.run.store import RunLike
@@ -282,37 +282,30 @@ def sweeps(session: Session) -> dict[str, Sweep]:
         scores: dict[str, list[float | None]] = {}
         differences: dict[str, list[Difference | None]] = {}
         for metric in ("mAP", "Rank-1"):
-            measured = {name: _measured(session, parameter, f"{name}, {metric}") for name in names}
-            if not any(measured.values()):
+            cells = [
+                driver.cell(
+                    "fgsam", session.profile, FIGURE_5, parameter, f"{name}, {metric}",
+                    session.seeds,
+                )
+                for name in names
+            ]  # fmt: skip
+            if not any(cells):
                 continue
-            usual = measured[_USUAL[parameter]]
-            scores[metric] = [_mean(measured[name]) for name in names]
+            measured = [common.measurements(session, cell) for cell in cells]
+            usual = measured[names.index(_USUAL[parameter])]
+            scores[metric] = [common.mean_of(mine) for mine in measured]
             differences[metric] = [
-                None if name == _USUAL[parameter] else compare(samples(usual), samples(mine))
-                for name, mine in measured.items()
+                None if mine is usual else common.difference(usual, mine) for mine in measured
             ]
         if scores:
             found[parameter] = Sweep(names, _USUAL[parameter], scores, differences)
     return found
 
 
-def _measured(session: Session, parameter: str, column: str) -> list[Measurement]:
-    """One measurement per seed; without a run where it, or its data, is not there."""
-    cell = driver.cell("fgsam", session.profile, FIGURE_5, parameter, column, session.seeds)
-    if cell is None:
-        return []
-    return [Measurement(_run(session, e), cell.evaluation, cell.metric) for e in cell.experiments]
-
-
 def _run(session: Session, experiment: Experiment) -> RunLike | None:
     with contextlib.suppress(DataError):
         return session.store.load(key_of(session, experiment))
     return None
-
-
-def _mean(measurements: Sequence[Measurement]) -> float | None:
-    values = [value for m in measurements if (value := m.result()) is not None]
-    return float(np.mean(values)) if values else None
 
 
 # ------------------------------------------------------------------ the data
