@@ -2,9 +2,16 @@
 # One command: set up what is missing, train what is missing, write the reports.
 #   ./run_all.sh [--profile smoke|demo|bench|paper] [--papers imgnet,…] [--data DIR]
 #                [--results DIR] [--seeds N] [--device auto|cpu|cuda] [--jobs N]
+#                [--precision auto|fp32|bf16]
 #   ./run_all.sh test          the whole test suite
 set -euo pipefail
-here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+here="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)"
+case "$here" in
+*:*)
+    echo "error: $here: a colon in the path of the checkout would end it in PYTHONPATH; move it" >&2
+    exit 2
+    ;;
+esac
 
 # The active environment's Python first, then any that is new enough.
 base=""
@@ -22,7 +29,7 @@ fi
 
 # Wrong arguments are reported before anything is installed; --help needs no installation either.
 if [ "${1:-}" != test ]; then
-    PYTHONPATH="$here" "$base" -m reidlib.arguments "$@" || { s=$?; [ "$s" -eq 100 ] && exit 0; exit "$s"; }
+    PYTHONPATH="$here" "$base" -P -m reidlib.arguments "$@" || { s=$?; [ "$s" -eq 100 ] && exit 0; exit "$s"; }
 fi
 
 python="$("$base" "$here/scripts/setup_env.py")"
@@ -31,4 +38,5 @@ if [ "${1:-}" = test ]; then
     shift
     exec "$python" "$here/scripts/run_tests.py" "$@"
 fi
-exec "$python" -m reidlib all "$@"
+# -P: what lies in the folder this is called from (a tqdm.py) is none of our modules.
+exec "$python" -P -m reidlib all "$@"

@@ -13,7 +13,7 @@ from pathlib import Path
 from reidlib.data.register import FORMATS
 from reidlib.profiles import PROFILES
 
-PAPERS = ("imgnet", "ssan", "gla", "fgsam")
+PAPERS = ("imgnet", "ssan", "gla", "attention_driven", "fgsam")
 DATASETS = FORMATS.keys()  # what the procedural world is written as
 
 
@@ -75,6 +75,12 @@ def add_session_arguments(parser: argparse.ArgumentParser) -> None:
         help="trainings per row (default: the profile's own number)",
     )
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    add(
+        "--precision",
+        choices=("auto", "fp32", "bf16"),
+        default="auto",
+        help="of trainings; tests are in fp32 always (default: auto = bf16 on a GPU, else fp32)",
+    )
     add(
         "--jobs",
         type=at_least_1,

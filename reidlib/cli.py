@@ -1,4 +1,4 @@
-"""`python -m reidlib doctor | synth | run | report | keep`; only `report` needs Jupyter."""
+"""`python -m reidlib doctor | synth | pose | run | report | keep`; only `report` needs Jupyter."""
 
 import argparse
 import sys
@@ -14,6 +14,9 @@ from reidlib.arguments import (
     folder,
 )
 from reidlib.errors import ReidlibError, UsageError
+
+# Image sets whose people are taken apart by their poses.
+POSED = ("market1501", "dukemtmc-reid", "cuhk03-classic-labeled", "cuhk03-classic-detected")
 
 if TYPE_CHECKING:  # importing these takes seconds (torch); --help should not
     from reidlib.run.session import Session
@@ -39,6 +42,24 @@ def parser() -> argparse.ArgumentParser:
     synth.add_argument("--seed", type=int, default=0, metavar="N", help="world seed (default: 0)")
     synth.add_argument("--out", type=Path, required=True, metavar="DIR")
     synth.add_argument("--jobs", type=at_least_1, metavar="N", help="processes (default: cores)")
+
+    pose = commands.add_parser(
+        "pose", help="estimate the key points of real image sets, with Keypoint R-CNN"
+    )
+    pose.add_argument(
+        "--data", type=folder, required=True, metavar="DIR", help="folder that holds the datasets"
+    )
+    pose.add_argument("--dataset", choices=(*POSED, "all"), default="all")
+    pose.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    pose.add_argument(
+        "--batch-size", type=at_least_1, default=16, metavar="N", help="images (default: 16)"
+    )
+    pose.add_argument(
+        "--results",
+        type=Path,
+        metavar="DIR",
+        help="where images are kept that come inside other files (default: results/)",
+    )
 
     run = commands.add_parser("run", help="train and evaluate what the papers' tables need")
     add_session_arguments(run)
@@ -116,6 +137,34 @@ def _synth(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _pose(arguments: argparse.Namespace) -> int:
+    from reidlib import pose
+    from reidlib.data.formats import keypoints
+    from reidlib.errors import DataError
+    from reidlib.run.session import Bar, Session
+    from reidlib.train import Compute
+
+    device = Compute.choose(arguments.device).device
+    estimator = pose.load_estimator(device)  # fails at once if the weights are not there
+    session = Session.create("paper", arguments.results, arguments.data, device=arguments.device)
+    every = arguments.dataset == "all"
+    status = 0
+    for name in POSED if every else (arguments.dataset,):
+        try:
+            dataset = session.dataset(name)
+            made = pose.estimate(
+                dataset, estimator, device, arguments.batch_size, Bar(f"poses of {name}")
+            )
+        except DataError as error:
+            if not every:
+                raise
+            print(f"{name} is left out: {error}", file=sys.stderr)
+            status = 1
+            continue
+        print(f"{name}: {made:,} images estimated, in {keypoints.folder_of(dataset)}")
+    return status
+
+
 def _run(arguments: argparse.Namespace) -> int:
     from reidlib.papers import driver, tinker
     from reidlib.run.plan import describe, find, plan, plan_experiments, with_all_before
@@ -132,7 +181,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.row is not None:
         settings = tinker.parse_settings(arguments.set)
         experiments = [
-            driver.with_seed(tinker.with_settings(experiment, settings), seed)
+            driver.with_seed(tinker.with_settings(experiment, settings, session.profile), seed)
             for paper in arguments.papers
             for experiment in tinker.trainings_of(
                 paper, session.profile, arguments.row, arguments.dataset
@@ -184,6 +233,7 @@ def _keep(arguments: argparse.Namespace) -> int:
 _COMMANDS = {
     "doctor": _doctor,
     "synth": _synth,
+    "pose": _pose,
     "run": _run,
     "report": _report,
     "keep": _keep,
@@ -195,5 +245,6 @@ def session_of(arguments: argparse.Namespace) -> "Session":
     """The session that the parsed arguments describe."""
     from reidlib.run.session import Session
 
-    names = ("profile", "results", "data", "seeds", "device", "jobs", "world_seed", "imagefolder")
+    names = ("profile", "results", "data", "seeds", "device", "jobs", "world_seed", "imagefolder",
+             "precision")  # fmt: skip
     return Session.create(**{name: getattr(arguments, name) for name in names})

@@ -79,7 +79,13 @@ class Experiment:
             del values[hidden]
         return {**values, "model": {"class": type(self.model).__name__, **values["model"]}}
 
-    def key(self, fingerprint: str, start: str = "", joins: tuple[str, ...] = ()) -> str:
+    def key(
+        self,
+        fingerprint: str,
+        start: str = "",
+        joins: tuple[str, ...] = (),
+        precision: str = "",
+    ) -> str:
         """16 hex digits that stand for all that decides what the training comes to.
 
         Only settings that differ from their defaults are hashed: a new switch whose default is the
@@ -89,14 +95,15 @@ class Experiment:
             fingerprint: of the data that it is trained and tested on.
             start: key of the training that it starts from; "" if it starts from none.
             joins: keys of `joins`.
+            precision: "bf16" if it was asked for, "" otherwise.
         """
         settings = changed(replace(self, start=None, joins=()))
         for hidden in ("name", "needs"):  # what is needed is part of the fingerprint
             settings.pop(hidden, None)
         settings["model"] = {"class": type(self.model).__name__, **settings["model"]}
         content = {"experiment": settings, "data": fingerprint}
-        before = ({"start": start} if start else {}) | ({"joins": list(joins)} if joins else {})
-        return hash_json(content | before)
+        more = {"start": start, "joins": list(joins), "precision": precision}
+        return hash_json(content | {name: value for name, value in more.items() if value})
 
 
 def changed(value: Any) -> Any:

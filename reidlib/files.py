@@ -1,13 +1,15 @@
 """Writing files so that nothing half-written is ever taken for finished, and locking them."""
 
 import errno
+import hashlib
 import json
 import math
 import os
 import shutil
+import stat
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,9 @@ _NOT_WRITABLE = (
     errno.ENOTDIR,
     errno.EEXIST,
     errno.ENOTEMPTY,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.EISDIR,
 )
 
 
@@ -49,7 +54,8 @@ def explain_os_errors(path: Path, doing: str) -> Iterator[None]:
             ) from error
         if error.errno in _NOT_WRITABLE:
             raise StoreError(
-                f"{path}: not writable while {doing}; expected a folder this user may write to."
+                f"{path}: not writable while {doing} ({error.strerror}); expected a folder this "
+                "user may write to."
             ) from error
         raise
 
@@ -113,6 +119,14 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
+def read_regular(path: Path) -> bytes:
+    """The content of a file. Raises `OSError`, also for what is no regular file: reading a pipe
+    would wait for ever."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "no regular file", str(path))
+    return path.read_bytes()
+
+
 def read_arrays(path: Path, most: int = 1 << 30) -> dict[str, np.ndarray] | None:
     """The arrays of an .npz file; None if it is not there, or damaged.
 
@@ -121,6 +135,8 @@ def read_arrays(path: Path, most: int = 1 << 30) -> dict[str, np.ndarray] | None
     """
     try:
         arrays = {}
+        if not path.is_file():  # a pipe would be waited for
+            return None
         with zipfile.ZipFile(path) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > most:
                 return None
@@ -134,6 +150,14 @@ def read_arrays(path: Path, most: int = 1 << 30) -> dict[str, np.ndarray] | None
     except Exception:  # which ones are raised depends on where the damage is
         return None
     return arrays
+
+
+def digest_of(arrays: Mapping[str, np.ndarray]) -> str:
+    """64 hex digits of named arrays: of their names, kinds, shapes and values."""
+    digest = hashlib.sha256()
+    for name, values in sorted(arrays.items()):
+        digest.update(f"{name} {values.dtype.str} {values.shape} ".encode() + values.tobytes())
+    return digest.hexdigest()
 
 
 @contextmanager

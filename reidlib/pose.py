@@ -26,6 +26,8 @@ SHORT_SIDE = 320  # pixels that the shorter side of an image is enlarged to
 _LEAST_SCORE = 0.5  # of a person; the best one is kept in any case
 _MOST_PEOPLE = 5
 
+SPLITS = ("train", "query", "gallery")  # whose images are taken apart by their poses
+
 # Images, a list of float (3, h, w) in 0 ... 1, -> torchvision's detections, a dict for each.
 Estimator = Callable[[list[Tensor]], list[dict[str, Tensor]]]
 
@@ -63,9 +65,20 @@ def load_estimator(device: str, path: Path | None = None) -> nn.Module:
 
 
 def missing(dataset: Dataset) -> list[tuple[Path, Path]]:
-    """Images of a dataset without a key point file that can be read, and where theirs would be."""
+    """Images of a dataset that have no key points yet, and the file where theirs would be.
+
+    Raises `DataError` for generated data, which has them and must stay as it was drawn, and where
+    a COCO file has them, which is read in place of others.
+    """
+    if dataset.synthetic is not None:
+        raise DataError(
+            f"{dataset.root}: generated data. The world knows its joints, and writes the key "
+            "points that an estimator would find; there is nothing to estimate"
+        )
+    if (given := keypoints.coco_file(dataset)).is_file():
+        raise DataError(f"{given}: key points are there, and are read; remove it to estimate them")
     found = {}
-    for split in dataset.splits:
+    for split in (split for split in SPLITS if split in dataset.splits):
         for path, image in zip(
             dataset.splits[split]["path"], dataset.image_paths(split), strict=True
         ):

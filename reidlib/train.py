@@ -6,6 +6,7 @@ needs no generator states: model, optimizer, epoch and history say everything, a
 the weights, if there is one.
 """
 
+import hashlib
 import io
 import math
 import os
@@ -24,10 +25,11 @@ from torch import Tensor, nn
 
 from reidlib.errors import DeviceError, TrainingError
 from reidlib.experiment import Stage, Training
-from reidlib.files import write_atomic
+from reidlib.files import explain_os_errors, read_regular, write_atomic
 
 # On a GPU, looking at a loss makes the CPU wait; there it is looked at every so many steps.
 _CHECK_EVERY_ON_GPU = 50
+PRECISIONS = ("auto", "fp32", "bf16")
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,24 @@ class Compute:
 
     device: str = "cpu"
     threads: int | None = None  # CPU threads; results are bit-identical for equal numbers only
-    bf16: bool = False  # autocast the forward pass
+    bf16: bool = False  # autocast the forward pass of the training; tests are in fp32 always
     channels_last: bool = True  # of the backbone; pays on the CPU, too (narrow VGG: about 2x)
     compile: bool = False  # torch.compile the backbone: pays for long GPU runs only
 
     @classmethod
-    def choose(cls, device: str = "auto", threads: int | None = None) -> "Compute":
-        """Settings for "auto", "cpu" or "cuda"; raises `DeviceError` for CUDA without a GPU."""
+    def choose(
+        cls, device: str = "auto", threads: int | None = None, precision: str = "auto"
+    ) -> "Compute":
+        """Settings for "auto", "cpu" or "cuda", and "auto", "fp32" or "bf16".
+
+        The precision "auto" is bf16 on a GPU and fp32 on the CPU, which has no use for bf16 but
+        takes it. Raises `DeviceError` for CUDA without a GPU, or an unknown name.
+        """
+        if precision not in PRECISIONS:
+            raise DeviceError(
+                f"unknown precision {precision!r}: expected {', '.join(PRECISIONS[:-1])} or "
+                f"{PRECISIONS[-1]}"
+            )
         if device not in ("auto", "cpu", "cuda"):
             raise DeviceError(f"unknown device {device!r}: expected auto, cpu or cuda")
         available = torch.cuda.is_available()
@@ -52,8 +65,13 @@ class Compute:
                 f"(torch {torch.__version__}); use --device cpu, or auto to take what is there"
             )
         if device == "cpu" or not available:
-            return cls("cpu", threads)
-        return cls("cuda", threads, bf16=True)
+            return cls("cpu", threads, bf16=precision == "bf16")
+        return cls("cuda", threads, bf16=precision != "fp32")
+
+    @property
+    def precision(self) -> str:
+        """Of a training that computes so, as it is recorded and shown."""
+        return "bf16 autocast" if self.bf16 else "fp32"
 
 
 def seed_everything(seed: int, epoch: int) -> torch.Generator:
@@ -73,6 +91,7 @@ def fit(
     seed: int,
     compute: Compute,
     checkpoint: Path | None = None,
+    key: str = "",
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Train `model` and return one record per epoch.
@@ -85,7 +104,9 @@ def fit(
         batches: given a seeded generator, yields the batches of one epoch, in order. A batch is
             whatever `losses` takes; it must have a length: the number of its images.
         losses: `losses(batch, stage)` gives named scalar losses whose sum is minimized.
-        checkpoint: file that the full state is written to after every epoch, and read from first.
+        checkpoint: file that the full state is written to after every epoch, and read from first;
+            what is damaged, or of another `key`, seed or precision, is not gone on with.
+        key: of the experiment.
         on_epoch: called with each new record: epoch, stage, lr, loss, named losses, seconds,
             images, images_per_s.
 
@@ -103,7 +124,8 @@ def fit(
     optimizer: torch.optim.Optimizer | None = None
     previous: Stage | None = None
     average: dict[str, Tensor] | None = None
-    state = _read_checkpoint(checkpoint, device)
+    about = {"key": key, "seed": seed, "precision": compute.precision}
+    state = _read_checkpoint(checkpoint, device, model, about)
     if state is not None:
         model.load_state_dict(state["model"])
         history, average = state["history"], state.get("average")
@@ -124,7 +146,7 @@ def fit(
         record = {"epoch": epoch, "stage": stage.name, "lr": lr, **record}
         history.append(record)
         if checkpoint is not None:
-            _write_checkpoint(checkpoint, model, optimizer, average, stage, history)
+            _write_checkpoint(checkpoint, model, optimizer, average, stage, history, about)
         if on_epoch is not None:
             on_epoch(record)
     if average is not None:
@@ -285,9 +307,11 @@ def _write_checkpoint(
     average: Mapping[str, Tensor] | None,
     stage: Stage,
     history: list[dict[str, Any]],
+    about: Mapping[str, Any],
 ) -> None:
     buffer = io.BytesIO()
     state = {
+        "about": dict(about),
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "average": average,
@@ -295,19 +319,46 @@ def _write_checkpoint(
         "history": history,
     }
     torch.save(state, buffer)
-    write_atomic(path, buffer.getvalue())
+    content = buffer.getvalue()
+    write_atomic(path, _seal(content) + content)
 
 
-def _read_checkpoint(path: Path | None, device: torch.device) -> dict[str, Any] | None:
+def _seal(content: bytes) -> bytes:
+    """What a checkpoint begins with: torch does not notice every bit that has changed."""
+    return b"reidlib checkpoint " + hashlib.sha256(content).hexdigest().encode() + b"\n"
+
+
+def _read_checkpoint(
+    path: Path | None, device: torch.device, model: nn.Module, about: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """The state to go on from; None if there is none, or none of this training."""
     if path is None or not path.exists():
         return None
     try:
-        return torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
-        # It is written atomically, so this is damage from outside: start from the beginning.
-        warnings.warn(f"{path}: damaged checkpoint, training starts again ({error})", stacklevel=2)
+        sealed = read_regular(path)
+        content = sealed[sealed.find(b"\n") + 1 :]
+        if not sealed.startswith(_seal(content)):
+            raise ValueError("its content is not what was written")
+        state = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+        if state["about"] != about:
+            raise ValueError(f"it is of {state['about']}, this training of {dict(about)}")
+        if _shapes(state["model"]) != _shapes(model.state_dict()):
+            raise ValueError("it is of another model")
+        return state
+    except (
+        *(RuntimeError, LookupError, TypeError, ValueError, EOFError, OSError),
+        pickle.UnpicklingError,
+    ) as error:
+        why = str(error)
+    # It is written atomically, so this is damage from outside: start from the beginning.
+    warnings.warn(f"{path}: damaged checkpoint, training starts again ({why})", stacklevel=2)
+    with explain_os_errors(path, "removing it"):
         path.unlink()
-        return None
+    return None
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in state.items()}
 
 
 def versions() -> dict[str, str]:

@@ -2,12 +2,15 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+
+from reidlib.run.session import _warn_of_another_checkout
 
 ROOT = Path(__file__).resolve().parents[1]
 ENV = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
@@ -41,6 +44,7 @@ def test_help(command):
         (["--papers", "imgnet,nonet"], "unknown paper 'nonet': expected one or more of imgnet"),
         (["--papers", ","], "unknown paper ','"),
         (["--device", "tpu"], "invalid choice: 'tpu'"),
+        (["--precision", "fp16"], "invalid choice: 'fp16'"),
         (["--data", "/no/such/folder"], "/no/such/folder: expected an existing folder"),
         (["--seeds", "0"], "'0': expected a whole number of at least 1"),
         (["--jobs", "x"], "'x': expected a whole number of at least 1"),
@@ -53,6 +57,71 @@ def test_wrong_arguments_are_refused_at_once(arguments, says):
         assert done.returncode == 2
         assert says in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_run_all_is_found_whatever_cdpath_says(tmp_path):
+    """With CDPATH, `cd` may go elsewhere and print where."""
+    other = tmp_path / "other" / ROOT.name
+    other.mkdir(parents=True)
+    done = subprocess.run(
+        ["bash", f"{ROOT.name}/run_all.sh", "--help"],
+        cwd=ROOT.parent,
+        env={**ENV, "CDPATH": str(tmp_path / "other")},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "./run_all.sh test" in done.stdout
+
+
+def test_a_colon_in_the_checkout_s_path_is_said_at_once(tmp_path):
+    odd = tmp_path / "a:b"
+    odd.mkdir()
+    shutil.copy(ROOT / "run_all.sh", odd)
+    done = subprocess.run(["bash", str(odd / "run_all.sh")], capture_output=True, text=True)
+    assert done.returncode == 2 and "a:b: a colon in the path of the checkout" in done.stderr
+
+
+def test_modules_of_the_folder_one_is_in_are_not_taken_for_ours(tmp_path):
+    """`python -m` would import them first."""
+    for name in ("tqdm.py", "argparse.py"):
+        (tmp_path / name).write_text("raise SystemExit('not mine')\n")
+    done = subprocess.run(
+        ["bash", str(ROOT / "run_all.sh"), "--profile", "huge"],
+        cwd=tmp_path, env=ENV, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 2 and "invalid choice: 'huge'" in done.stderr, done.stderr
+    assert '-P -m reidlib all "$@"' in (ROOT / "run_all.sh").read_text()
+
+
+def test_results_names_that_no_file_system_takes(tmp_path):
+    done = run("run", "--profile", "smoke", "--results", str(tmp_path / ("a" * 300)), "--dry-run")
+    assert done.returncode == 2 and "a name of more than 255 bytes" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_interrupted_while_modules_are_imported(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import builtins, sys\n"
+        "plain = builtins.__import__\n"
+        "def stopped(name, *rest, **named):\n"
+        "    if name == 'reidlib.cli':\n"
+        "        raise KeyboardInterrupt\n"
+        "    return plain(name, *rest, **named)\n"
+        "builtins.__import__ = stopped\n"
+    )
+    done = run("doctor", PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+    assert done.returncode == 130 and "Traceback" not in done.stderr, done.stderr
+
+
+def test_another_checkout_s_code_is_said(tmp_path, capfd, monkeypatch):
+    (tmp_path / "reidlib" / "run").mkdir(parents=True)
+    (tmp_path / "reidlib" / "run" / "session.py").touch()
+    (tmp_path / "notebooks").mkdir()
+    for place, said in ((tmp_path / "notebooks", True), (ROOT / "notebooks", False)):
+        monkeypatch.chdir(place)
+        _warn_of_another_checkout.cache_clear()
+        _warn_of_another_checkout()
+        assert (f"the code of {ROOT}, not of {tmp_path}" in capfd.readouterr().err) == said
 
 
 def test_run_all_help_needs_nothing():

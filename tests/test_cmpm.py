@@ -47,6 +47,25 @@ def test_cmpm_backward_lstm_reads_the_words_in_reverse():
         torch.testing.assert_close(codes.f_g[i], model.joint_text(states.max(0).values))
 
 
+def test_weight_decay_is_of_convolutions_and_joint_layers_alone():
+    """As the authors' regularizer, whose gradient is the decay times the weight."""
+    plain, model = cmpm_model(), cmpm_model(weight_decay=4e-5)
+    model.load_state_dict(plain.state_dict())
+    terms = model.eval()(images(), *captions([4, 6, 3, 5]), LABELS)
+    assert list(terms) == ["cmpm", "cmpc", "l2"]
+    terms["l2"].backward()
+    decayed = {name for name, p in model.named_parameters() if p.grad is not None}
+    shapes = dict(model.named_parameters())
+    convolutions = {n for n, p in shapes.items() if n.startswith("backbone.") and p.ndim == 4}
+    assert decayed == convolutions | {"joint_image.0.weight", "joint_text.0.weight"}
+    total = 0.0
+    for name in decayed:
+        weight = shapes[name]
+        torch.testing.assert_close(weight.grad, 4e-5 * weight.detach())
+        total += sum(value**2 for value in weight.flatten().tolist())
+    assert terms["l2"].item() == pytest.approx(2e-5 * total, rel=1e-5)
+
+
 def test_cmpm_terms():
     for cmpm_on, cmpc_on in ((True, False), (False, True)):
         model = cmpm_model(cmpm=cmpm_on, cmpc=cmpc_on)

@@ -10,7 +10,6 @@ import torch
 from reidlib.data.formats.attributes import DUKE, MARKET, NAMES, UNLABELED
 from reidlib.explore import common
 from reidlib.explore import fgsam as explore
-from reidlib.explore.gla import image_retrievals
 from reidlib.models.fgsam import PART_OF
 from reidlib.models.pose_resolve import PARTS, part_channels
 from reidlib.papers import fgsam
@@ -144,7 +143,7 @@ def test_what_is_seen_in_a_query_stands_beside_its_label(trained) -> None:
 
 
 def test_the_gallery_is_searched_by_the_seven_embeddings(trained) -> None:
-    (ranked,) = image_retrievals(trained, [1], k=3)
+    (ranked,) = explore.image_retrievals(trained, [1], k=3)
     distances = [found.distance for found in ranked]
     assert distances == sorted(distances) and distances[-1] <= 2
     assert sum(found.rank is not None for found in ranked) == 3

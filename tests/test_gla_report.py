@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from tiny_runs import reseal
@@ -14,7 +15,7 @@ from reidlib.data.batches.pairs import to_text
 from reidlib.explore import common
 from reidlib.explore import gla as explore
 from reidlib.explore.gla import PhraseAttention
-from reidlib.models.gla import phrase_owner
+from reidlib.models.gla import phrase_owner, reconstruction_by_source
 from reidlib.papers import driver, gla
 from reidlib.papers.gla.method import encode_pairs, phi
 from reidlib.papers.image_to_image import encode
@@ -193,6 +194,65 @@ def test_attention_that_follows_phrases_and_attention_that_does_not():
     always_above = explore.attention_moves(attention(5, 1.0, 0.0))
     assert "moves by +0.0 %" in always_above
     assert explore.attention_moves(attention(1, 1.0, 1.0)).startswith("Fewer than two persons")
+
+
+def halves(**values: tuple[float, float, float, float]) -> pd.DataFrame:
+    """A table as `half_table` makes it: on that half, from, to, of the other phrases."""
+    rows = [
+        (thing.name, thing.half, 9, 5, *values[thing.half][:3], 50.0, values[thing.half][3])
+        for thing in explore.THINGS
+    ]
+    return pd.DataFrame(rows, columns=list(explore.half_table(attention(5, 0.9, 0.6))))
+
+
+def test_attention_to_the_wrong_half_is_said():
+    """A case that was seen on CUHK-PEDES: 17.6 % of the attention on the half where jeans are."""
+    said = explore.halves_in_words(halves(upper=(80, 70, 90, 60), lower=(17.6, 12, 23, 20)))
+    wrong, right = said.splitlines()
+    assert "WRONG half for phrases about jeans, pants, skirt (17.6 % on the lower half" in wrong
+    assert "12.0 to 23.0" in wrong and "shoes, boots (17.6 %" in wrong and "shirt" not in wrong
+    assert "right half for hair, hat, cap (80.0 %" in right and "jeans" not in right
+
+
+def test_halves_are_called_right_beyond_both_comparisons_only():
+    """Attention that is on the upper half for every phrase follows none of them."""
+    said = explore.halves_in_words(halves(upper=(80, 70, 90, 85), lower=(52, 45, 59, 40)))
+    names = ", ".join(thing.name for thing in explore.THINGS)
+    assert said == f"Neither can be said of phrases about {names}."
+
+
+def test_halves_of_attention_as_it_is_measured():
+    said = explore.halves_in_words(explore.half_table(attention(5, 1.0, 0.0)))
+    wrong, neither = said.splitlines()  # nothing is said of things that no phrase names
+    assert "WRONG half for phrases about shoes, boots (0.0 %" in wrong
+    assert neither == "Neither can be said of phrases about shirt, jacket, coat."
+
+
+def test_reconstruction_by_source_leaves_out_pairs_of_one_person(trained):
+    table = explore.reconstruction_table(trained, images=9)
+    assert list(table["psi_hat from"]) == ["own picture", "another picture", "no attention"]
+    images, text, image_of, pids = explore.described(trained)
+    rows, first = np.unique(image_of, return_index=True)
+    chosen = common.spread(9, len(rows))
+    order = np.random.default_rng(0).permutation(len(chosen))
+    rows, captions = rows[chosen][order], first[chosen][order]
+    counted = []
+    for n, (row, caption) in enumerate(zip(rows, captions, strict=True)):
+        other = rows[(n + 1) % len(rows)]
+        if pids[row] == pids[other]:
+            continue
+        words = to_text(text.take(np.array([caption])))
+        pixels = images.batch(torch.tensor([row, other]))
+        owner = torch.zeros(len(words.phrases), dtype=torch.int64)
+        found = reconstruction_by_source(
+            trained.model, pixels, words.phrases, words.phrase_lengths, owner
+        )
+        counted += zip(*(values.tolist() for values in found.values()), strict=True)
+    assert set(table["phrases"]) == {len(counted)} and counted
+    np.testing.assert_allclose(table["L_rec, nats per phrase"], np.mean(counted, axis=0), rtol=1e-4)
+    said = explore.reconstruction_in_words(table)
+    own, another, without = np.mean(counted, axis=0)
+    assert f"{another - own:+.2f} nats" in said and f"attention {without - own:+.2f}" in said
 
 
 def test_intervals_count_persons_not_phrases():

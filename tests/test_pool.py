@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import kill
 import numpy as np
 import pytest
 import torch
@@ -83,6 +84,11 @@ def test_sigkill_in_mid_run_then_the_same_command_resumes_to_the_bit(data, tmp_p
         assert torch.equal(a, b)
 
 
+def test_killed_at_any_moment_it_comes_to_the_same_tables(tmp_path):
+    """While it starts, draws, caches, trains or reports; 20 times: `python -m tests.kill`."""
+    assert kill.kills(tmp_path, 3, seed=1, small=True).total() == 3
+
+
 def test_a_crashed_worker_is_reported_and_does_not_stop_the_others(data, tmp_path):
     session = session_in(tmp_path, data)
     planned = some(session)
@@ -90,6 +96,9 @@ def test_a_crashed_worker_is_reported_and_does_not_stop_the_others(data, tmp_pat
     site.mkdir()
     (site / "sitecustomize.py").write_text(
         "import os\n"
+        # Whatever a worker says before its main is none of the parent's business.
+        "print('hello', '{\"event\": \"done\"}', sep='\\n', flush=True)\n"
+        "os.write(1, b'\\xff{[\\n')\n"
         "import reidlib.train as t\n"
         "plain = t._epoch\n"
         "def _epoch(model, *a):\n"

@@ -1,5 +1,6 @@
 """Estimating key points: batches, resuming, weights; the detector itself is torchvision's."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from reidlib import pose
+from reidlib import cli, pose
 from reidlib.data.dataset import Dataset
 from reidlib.data.formats import keypoints
 from reidlib.data.formats.keypoints import COCO_JOINTS, JOINTS
 from reidlib.errors import DataError
+from reidlib.run.session import Session
 
 SIZE = (64, 32)
 
@@ -93,6 +95,65 @@ def test_unreadable_image_is_named(bare: Dataset) -> None:
     path.write_bytes(b"\xff\xd8 no")
     with pytest.raises(DataError, match=path.name):
         pose.estimate(bare, lambda i: [detection(9.0)] * len(i), "cpu", 4)
+
+
+def test_images_that_nothing_is_read_of_are_left_alone(bare: Dataset) -> None:
+    splits = {**bare.splits, "multi_query": bare.splits["query"].assign(path="nothing.jpg")}
+    assert len(pose.missing(replace(bare, splits=splits))) == len(pose.missing(bare)) == 18
+
+
+def test_key_points_that_are_there_stay(bare: Dataset) -> None:
+    with pytest.raises(DataError, match=r"generated data.*nothing to estimate"):
+        pose.missing(replace(bare, synthetic={}))
+    (bare.root / "keypoints.json").write_text("{}")
+    with pytest.raises(DataError, match=r"keypoints\.json: key points are there"):
+        pose.estimate(bare, lambda i: [detection(9.0)] * len(i), "cpu")
+
+
+# ------------------------------------------------------------------ the command
+
+
+def command(capsys: pytest.CaptureFixture, *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["pose", *arguments])
+    return ended.value.code, *capsys.readouterr()
+
+
+def test_the_command_estimates_what_is_missing(
+    bare: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def dataset(session: Session, name: str, progress: bool = False) -> Dataset:
+        if name != "market1501":
+            raise DataError(f"{name} is not there")
+        return bare
+
+    devices = []
+
+    def load_estimator(device: str) -> pose.Estimator:
+        devices.append(device)
+        return lambda images: [detection(9.0)] * len(images)
+
+    monkeypatch.setattr(Session, "dataset", dataset)
+    monkeypatch.setattr(pose, "load_estimator", load_estimator)
+    where = ["--data", str(tmp_path), "--device", "cpu", "--batch-size", "4"]
+    code, out, err = command(capsys, "--dataset", "market1501", *where)
+    assert (code, devices) == (0, ["cpu"])
+    assert "market1501: 18 images estimated, in" in out and "poses of market1501" in err
+    assert len(list((bare.root / "keypoints").rglob("*_keypoints.json"))) == 18
+    code, out, err = command(capsys, *where)  # all: those that are not there are named
+    assert code == 1 and "market1501: 0 images estimated" in out
+    assert "dukemtmc-reid is left out: dukemtmc-reid is not there" in err
+    code, _, err = command(capsys, "--dataset", "dukemtmc-reid", *where)
+    assert code == DataError.exit_status and err == "error: dukemtmc-reid is not there\n"
+
+
+def test_the_command_says_at_once_that_weights_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    code, _, err = command(capsys, "--data", str(tmp_path))
+    assert code == DataError.exit_status
+    assert pose.WEIGHTS in err and str(tmp_path / "hub" / "checkpoints") in err
 
 
 def test_people_by_score() -> None:

@@ -1,5 +1,6 @@
 """Runs that travel without weights: kept, found by their keys, split into small files."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -71,6 +72,33 @@ def test_damaged_files_are_named(tmp_path):
     reference.load.cache_clear()
     with pytest.raises(DataError, match=r"toy\.json: reference runs are unreadable"):
         reference.load(tmp_path)
+
+
+def test_no_changed_byte_of_kept_runs_counts(tmp_path):
+    """Refused, or of no account: an archive has fields, such as times, that say nothing."""
+    reference.save(tmp_path, "toy", [(run("a" * 16), COMPARED)])
+    whole = numbers(tmp_path)
+    refused = 0
+    for path in sorted(tmp_path.iterdir()):
+        content = path.read_bytes()
+        for place in range(0, len(content), max(1, len(content) // 60)):
+            path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+            try:
+                assert numbers(tmp_path) == whole, (path.name, place)
+                assert path.suffix == ".npz"
+            except DataError as error:
+                assert "toy.json: reference runs are unreadable" in str(error)
+                refused += 1
+        path.write_bytes(content)
+    assert refused > 100
+
+
+def numbers(folder: Path) -> str:
+    reference.load.cache_clear()
+    (found,) = reference.load(folder).values()
+    rows = [found.metrics, found.experiment, found.provenance, found.history]
+    arrays = {name: values.tolist() for name, values in sorted(found.arrays.items())}
+    return repr((rows, arrays))
 
 
 def test_finished_runs_are_kept_and_found_again(finished, tmp_path):

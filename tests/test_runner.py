@@ -1,5 +1,6 @@
 """One run in this process: the same bits, resume, damage, failures."""
 
+import shutil
 import threading
 
 import numpy as np
@@ -9,12 +10,16 @@ from safetensors.torch import load_file
 from tiny_runs import session_in, some
 
 from reidlib.arguments import PAPERS
-from reidlib.errors import TrainingError
+from reidlib.errors import StoreError, TrainingError
 from reidlib.models.imgnet import IMGNet
+from reidlib.report.publish import make_banner
+from reidlib.run import reference
+from reidlib.run.keep import keep
 from reidlib.run.plan import plan
 from reidlib.run.pool import run_missing
 from reidlib.run.runner import Busy, failure, run_one
 from reidlib.run.session import Session
+from reidlib.run.store import Store
 
 
 def test_a_finished_run_holds_what_the_contract_says(finished):
@@ -109,6 +114,77 @@ def test_a_run_that_another_process_trains_is_busy(data, tmp_path):
     finally:
         leave.set()
         thread.join()
+
+
+# ------------------------------------------------------------------ precision
+
+
+def precise(results, data, precision):
+    return Session.create("smoke", results=results, data=data, precision=precision)
+
+
+def test_keys_of_bf16_are_their_own_and_all_others_are_as_they_were(finished, data):
+    session, planned = finished
+    keys = {
+        precision: {p.key for p in plan(precise(session.results, data, precision), ["imgnet"])}
+        for precision in ("auto", "fp32", "bf16")
+    }
+    assert keys["auto"] == keys["fp32"] >= {p.key for p in planned}
+    assert len(keys["bf16"]) == 74 and not keys["bf16"] & keys["auto"]
+
+
+def test_bf16_trains_runs_of_its_own_says_so_and_tests_in_fp32(
+    finished, data, tmp_path, monkeypatch
+):
+    plain, planned = finished
+    session = precise(tmp_path, data, "bf16")
+    (p,) = some(session)[:1]
+    dtypes = []
+    encode = IMGNet.encode_images
+
+    def watched(self, *args, **kwargs):
+        codes = encode(self, *args, **kwargs)
+        if not self.training:
+            dtypes.append(codes.VG.dtype)
+        return codes
+
+    monkeypatch.setattr(IMGNet, "encode_images", watched)
+    run = run_one(session, p)
+    assert run.provenance["precision"] == "bf16 autocast"
+    assert set(dtypes) == {torch.float32}
+    assert make_banner(session, [p]).device == "cpu, bf16 autocast"
+    first = plain.store.load(planned[0].key)
+    assert first.provenance["precision"] == "fp32" and run.key != first.key
+    weights = [load_file(r.folder / "model.safetensors") for r in (first, run)]
+    assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_run_of_bf16_under_a_key_of_any_precision_is_none_of_fp32(finished, data, tmp_path):
+    """What `auto` trained on a GPU: it counts where nothing was said, and not as fp32."""
+    shutil.copytree(finished[0].results, tmp_path, dirs_exist_ok=True)
+    auto, full = (precise(tmp_path, data, precision) for precision in ("auto", "fp32"))
+    (p,) = some(full)[:1]
+    run = full.store.load(p.key)
+    provenance = {**run.provenance, "precision": "bf16 autocast"}
+    names = run.metrics["evaluations"]
+    metrics = {k: v for k, v in run.metrics.items() if k not in ("key", "files", "digest")}
+    auto.store.finish(
+        p.key,
+        weights=run.weights.read_bytes(),
+        ranks={name: run.ranks(name) for name in names},
+        people={name: run.people(name) for name in names},
+        provenance=provenance,
+        metrics=metrics,
+    )
+    assert auto.store.load(p.key) is not None and run_one(auto, p).provenance == provenance
+    assert full.store.load(p.key) is None
+    with pytest.raises(StoreError, match=r"trained in bf16 autocast; to have it in fp32 as well"):
+        run_one(full, p)
+    kept = keep(auto, ["imgnet"], tmp_path / "kept")
+    assert kept and reference.load(tmp_path / "kept")[p.key].provenance == provenance
+    for precision, found in (("auto", True), ("fp32", False), ("bf16", True)):
+        store = Store(tmp_path / "elsewhere", tmp_path / "kept", precision)
+        assert (store.load(p.key) is not None) == found
 
 
 # ------------------------------------------------------------------ CUDA

@@ -17,7 +17,7 @@ from reidlib.data.formats.cuhk_pedes import DOMAINS, TRANSFER
 from reidlib.errors import DataError, TrainingError
 from reidlib.experiment import Experiment
 from reidlib.models import ssan
-from reidlib.models.compared import dual_path, mia, scan, vitaa
+from reidlib.models.compared import cmpm, dual_path, mia, scan, vitaa
 from reidlib.papers import driver, text_to_image
 from reidlib.papers import ssan as paper
 from reidlib.papers.driver import prepared
@@ -141,8 +141,19 @@ def test_the_paper_profile_has_the_published_settings():
     assert [t.epochs for t in by_method.values()] == [30, 241, 80]
     assert by_method[mia.MIAConfig].stages[0].freeze_backbone
     assert by_method[dual_path.DualPathConfig].optimizer == "sgd"
-    warm_up = by_method[vitaa.ViTAAConfig].stages[0].lrs[:6]
-    assert np.allclose(warm_up, [1e-5, 2.8e-5, 4.6e-5, 6.4e-5, 8.2e-5, 1e-4])
+    warm_up = [2.8e-5, 4.6e-5, 6.4e-5, 8.2e-5]
+    rates = by_method[vitaa.ViTAAConfig].stages[0].lrs
+    assert rates == (*warm_up, *[1e-4] * 35, *[1e-5] * 30, *[1e-6] * 11)
+
+
+def test_the_regularizer_of_cmpm_is_its_authors_in_the_paper_profile_alone():
+    for profile in ("smoke", "demo", "bench", "paper"):
+        for e in driver.experiments("ssan", profile):
+            if isinstance(e.model, cmpm.CMPMConfig):
+                own = profile == "paper"
+                assert e.model.weight_decay == (4e-5 if own else 0.0)
+                assert (e.training.image_size == (224, 224)) == own
+                assert e.training.weight_decay == 0.0
 
 
 def test_full_size_networks_of_the_bench_are_the_papers_own():

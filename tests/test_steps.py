@@ -15,7 +15,7 @@ def test_a_row_with_other_settings_is_trained_and_stands_beside_the_published_on
     before = {path.name for path in (session.folder / "runs").iterdir()}
     shown = str(steps.changed(session, "imgnet", ROW, margin=0.4, steps=1))
     (published,) = tinker.trainings_of("imgnet", "smoke", ROW)
-    other = tinker.with_settings(published, {"margin": 0.4, "steps": 1})
+    other = tinker.with_settings(published, {"margin": 0.4, "steps": 1}, "smoke")
     keys = [key_of(session, each) for each in (published, other)]
     # The published one was there; one more was trained.
     assert keys[0] in before and keys[1] not in before

@@ -2,19 +2,33 @@
 
 import dataclasses
 import errno
+import io
 import json
 import multiprocessing
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from reidlib import files
 from reidlib.errors import StoreError
 from reidlib.experiment import Experiment, Stage, Training
 from reidlib.files import locked, write_atomic, write_json
-from reidlib.run.store import Run, Store, damage, write_history
+from reidlib.run.store import (
+    METRICS,
+    Run,
+    Store,
+    _digest,
+    _digest_of,
+    damage,
+    read_arrays,
+    write_history,
+)
+from reidlib.train import _read_checkpoint, _seal
 
 KEY = "0123456789abcdef"
 
@@ -30,7 +44,7 @@ def finish(store: Store, key: str = KEY, scores: dict | None = None) -> Run:
         ranks={"GS": np.array([1, 3, 2], np.int32)},
         people={"GS": np.array([7, 7, 9])},
         provenance={"device": "cpu"},
-        metrics={"evaluations": {"GS": {"Top-1": 33.3}}},
+        metrics={"evaluations": {"GS": {"Top-1": 100 / 3}}},
         scores=scores,
     )
 
@@ -42,7 +56,7 @@ def test_round_trip(tmp_path):
     run = store.load(KEY)
     assert run.ranks("GS").tolist() == [1, 3, 2]
     assert run.ranks("GS").dtype == np.int32
-    assert run.metrics["evaluations"]["GS"]["Top-1"] == 33.3
+    assert run.metrics["evaluations"]["GS"]["Top-1"] == 100 / 3
     assert run.history == [{"epoch": 0, "loss": 1.5}]
     assert run.provenance == {"device": "cpu"}
     assert not (run.folder / "checkpoint.pt").exists()
@@ -129,12 +143,78 @@ def test_a_flipped_bit_anywhere_is_seen(tmp_path):
     assert store.load(KEY) is not None
 
 
+def test_metrics_that_the_ranks_contradict_are_not_taken(tmp_path):
+    """Also where whoever edited them knew how digests are made."""
+    store = Store(tmp_path)
+    path = finish(store, scores={"GS": {"mAP": np.array([0.5, np.nan, 1.0])}}).folder / METRICS
+    plain = {k: v for k, v in json.loads(path.read_text()).items() if k != "digest"}
+    for metric, value, right in (("Top-1", 66.7, 100 / 3), ("mAP", 50.0, 75.0)):
+        for changed, taken in ((value, False), (right, True)):
+            content = {**plain, "evaluations": {"GS": {metric: changed}}}
+            write_json(path, {**content, "digest": _digest_of(content)})
+            said = "" if taken else f"{path}: GS, {metric} {value:.2f}; the queries come to"
+            assert damage(Run(KEY, path.parent)).startswith(said)
+            assert (store.load(KEY) is not None) == taken
+
+
+class Payload:
+    """Something whose unpickling leaves a trace."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.trace),)
+
+
+def test_nothing_pickled_is_read(tmp_path):
+    """Whoever hands over data, runs or checkpoints cannot have code run by it."""
+    trace = tmp_path / "trace"
+    buffer = io.BytesIO()
+    np.savez(buffer, GS=np.array([Payload(trace)], dtype=object))
+    np.load(io.BytesIO(buffer.getvalue()), allow_pickle=True)["GS"]
+    assert trace.exists()  # the trap works
+    trace.rmdir()
+    path = tmp_path / "some.npz"
+    path.write_bytes(buffer.getvalue())
+    assert files.read_arrays(path) is None
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        read_arrays(path)
+    store = Store(tmp_path)
+    folder = finish(store).folder
+    (folder / "ranks.npz").write_bytes(buffer.getvalue())
+    metrics = json.loads((folder / METRICS).read_text())
+    del metrics["digest"]
+    metrics["files"]["ranks.npz"] = _digest(folder / "ranks.npz")
+    write_json(folder / METRICS, {**metrics, "digest": _digest_of(metrics)})
+    assert "allow_pickle=False" in damage(Run(KEY, folder))
+    checkpoint = tmp_path / "checkpoint.pt"
+    state = pickle.dumps(Payload(trace))
+    checkpoint.write_bytes(_seal(state) + state)
+    model = nn.Linear(1, 1)
+    with pytest.warns(UserWarning, match="damaged checkpoint"):
+        assert _read_checkpoint(checkpoint, torch.device("cpu"), model, {}) is None
+    assert not trace.exists()
+
+
 def test_a_run_under_another_key_is_not_taken(tmp_path):
     store = Store(tmp_path)
     finish(store)
     store.folder(KEY).rename(store.folder("f" * 16))
     assert store.load("f" * 16) is None
     assert "of run 0123456789abcdef, expected ffff" in damage(Run("f" * 16, store.folder("f" * 16)))
+
+
+def test_a_linked_run_folder_is_left_alone_when_it_is_damaged(tmp_path):
+    store = Store(tmp_path / "results")
+    folder = finish(store).folder
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    assert store.load(KEY) is not None
+    (folder / "ranks.npz").write_bytes(b"damaged")
+    assert store.load(KEY) is None
+    store.discard(KEY)
+    assert not folder.exists() and (tmp_path / "elsewhere" / "ranks.npz").exists()
 
 
 def test_a_full_disk_is_a_clear_error_and_the_old_file_stays(tmp_path, monkeypatch):

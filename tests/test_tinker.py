@@ -10,11 +10,11 @@ from reidlib.papers.tinker import parse_settings, trainings_of, with_settings
 def test_a_changed_row_is_an_experiment_of_its_own():
     published = trainings_of("ssan", "demo", "ssan", "cuhk-pedes")
     (experiment,) = published
-    changed = with_settings(experiment, {"alpha1": 0.3, "batch_size": 16})
+    changed = with_settings(experiment, {"alpha1": 0.3, "batch_size": 16}, "demo")
     assert changed.model.alpha1 == 0.3 and changed.training.batch_size == 16
     assert changed.key("x") != experiment.key("x")
     assert "alpha1 = 0.3" in changed.name
-    assert with_settings(experiment, {"alpha1": experiment.model.alpha1}).key(
+    assert with_settings(experiment, {"alpha1": experiment.model.alpha1}, "demo").key(
         "x"
     ) == experiment.key("x")
 
@@ -36,7 +36,7 @@ def test_rows_are_found_on_all_their_datasets_or_on_one():
 def test_mistakes_are_answered_with_what_is_meant(settings, why):
     (experiment,) = trainings_of("ssan", "demo", "ssan", "cuhk-pedes")
     with pytest.raises(UsageError, match=why):
-        with_settings(experiment, settings)
+        with_settings(experiment, settings, "demo")
 
 
 def test_an_unknown_row_is_answered_with_the_nearest():
@@ -58,5 +58,18 @@ def test_settings_are_written_as_in_python():
 
 def test_seeds_of_a_changed_row_keep_the_change():
     (experiment,) = trainings_of("ssan", "demo", "ssan", "cuhk-pedes")
-    changed = with_settings(experiment, {"alpha1": 0.3})
+    changed = with_settings(experiment, {"alpha1": 0.3}, "demo")
     assert driver.with_seed(changed, 2).model.alpha1 == 0.3
+
+
+def test_a_backbone_of_another_shape_starts_from_a_pretraining_of_its_own():
+    (experiment,) = trainings_of("ssan", "demo", "ssan", "cuhk-pedes")
+    wider = with_settings(experiment, {"width": 0.125}, "demo")
+    assert wider.start.model.width == 0.125 != experiment.start.model.width
+    assert with_settings(experiment, {"alpha1": 0.3}, "demo").start == experiment.start
+    assert with_settings(experiment, {"pretrained": ""}, "demo").start is None
+
+
+def test_rows_from_other_starts_are_no_rows():
+    starts = {e.start.model.labels for e in trainings_of("gla", "study", "proposed", "market1501")}
+    assert starts == {"kinds"}

@@ -1,5 +1,6 @@
 """The training loop: schedule, freezing, resume to the bit, and what it says when it fails."""
 
+import io
 import math
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from torch import nn
 
 from reidlib.errors import DeviceError, TrainingError
 from reidlib.experiment import Stage, Training
-from reidlib.train import Compute, fit, lr_share, seed_everything
+from reidlib.train import Compute, _seal, fit, lr_share, seed_everything
 
 CPU = Compute("cpu", threads=1)
 
@@ -247,6 +248,84 @@ def test_damaged_checkpoint_starts_again(tmp_path):
     with pytest.warns(UserWarning, match=r"checkpoint\.pt: damaged"):
         train(again, checkpoint=checkpoint)
     assert_same(state(whole), state(again))
+
+
+def test_no_bit_of_a_checkpoint_changes_unseen(tmp_path):
+    """torch.load alone takes most of them: other weights, and nothing is said."""
+    checkpoint = tmp_path / "checkpoint.pt"
+    whole = make_net()
+    train(whole)
+
+    def stop(record):
+        if record["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(make_net(), checkpoint=checkpoint, on_epoch=stop)
+    content = checkpoint.read_bytes()
+    for place in range(0, len(content), len(content) // 12):
+        damaged = bytearray(content)
+        damaged[place] ^= 1
+        checkpoint.write_bytes(damaged)
+        again, epochs = make_net(), []
+        with pytest.warns(UserWarning, match=r"checkpoint\.pt: damaged"):
+            train(again, checkpoint=checkpoint, on_epoch=lambda r, e=epochs: e.append(r["epoch"]))
+        assert epochs == [0, 1, 2, 3, 4]
+        assert_same(state(whole), state(again))
+
+
+@pytest.mark.parametrize("other", ["key", "seed", "precision", "model", "nothing of the kind"])
+def test_a_checkpoint_of_another_training_is_not_gone_on_with(tmp_path, other):
+    """It is readable, and even fits, and yet it is not this training's."""
+    checkpoint = tmp_path / "checkpoint.pt"
+
+    def written(model, seed=3, compute=CPU, key="a" * 16):
+        fit(
+            model, batches, losses_of(model), TRAINING, seed=seed, compute=compute, key=key,
+            checkpoint=checkpoint,
+        )  # fmt: skip
+
+    if other == "nothing of the kind":
+        buffer = io.BytesIO()
+        torch.save({"about": "something else"}, buffer)
+        checkpoint.write_bytes(_seal(buffer.getvalue()) + buffer.getvalue())
+    elif other == "model":
+        larger = make_net()
+        larger.more = nn.Linear(2, 2)
+        written(larger)
+    else:
+        changes = {"key": "b" * 16, "seed": 4, "precision": Compute("cpu", 1, bf16=True)}
+        written(make_net(), **{"compute" if other == "precision" else other: changes[other]})
+    plain, again = make_net(), make_net()
+    train(plain)
+    with pytest.warns(UserWarning, match=r"checkpoint\.pt: damaged checkpoint, training starts"):
+        written(again)
+    assert_same(state(plain), state(again))
+
+
+def test_precision_of_a_training():
+    assert Compute.choose("cpu").precision == "fp32" == Compute.choose("cpu", 1, "fp32").precision
+    assert Compute.choose("cpu", precision="bf16").precision == "bf16 autocast"
+    with pytest.raises(DeviceError, match="unknown precision 'fp8': expected auto, fp32 or bf16"):
+        Compute.choose("cpu", precision="fp8")
+    seen = []
+
+    def losses(batch, stage):
+        seen.append(model(batch).dtype)
+        return {"square": (model(batch) ** 2).mean()}
+
+    model = make_net()
+    for precision in ("fp32", "bf16"):
+        compute = Compute.choose("cpu", 1, precision)
+        fit(model, batches, losses, TRAINING, seed=3, compute=compute)
+    assert seen == [torch.float32] * 25 + [torch.bfloat16] * 25
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_precision_of_a_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    found = {p: Compute.choose("auto", precision=p).precision for p in ("auto", "fp32", "bf16")}
+    assert found == {"auto": "bf16 autocast", "fp32": "fp32", "bf16": "bf16 autocast"}
 
 
 def test_backbone_learning_rate_factor():

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from reidlib.errors import DataError
-from reidlib.files import locked, write_atomic
+from reidlib.files import locked, read_regular, write_atomic
 
 _VERSION = 1
 _THREADS = 8  # reading, not computing: also on two cores
@@ -114,7 +114,7 @@ def _place(cache: Path, folder: Path) -> Path:
 
 def _read(catalogue: Path) -> Known:
     try:
-        content = json.loads(catalogue.read_bytes())
+        content = json.loads(read_regular(catalogue))
         if content["version"] != _VERSION or content["sum"] != _sum(content["files"]):
             return {}
         return {name: (tuple(row[:4]), row[4]) for name, row in content["files"].items()}

@@ -15,6 +15,7 @@ from reidlib.data import content
 from reidlib.data.formats.checks import SYNTHETIC, first_of
 from reidlib.errors import DataError
 from reidlib.experiment import hash_json
+from reidlib.files import read_regular
 
 SUMS = "SHA256SUMS"
 # The parameters that decide every byte.
@@ -59,7 +60,7 @@ def verify(folder: Path, described: Mapping[str, Any], cache: Path | None = None
         "needed, or by `python -m reidlib synth`."
     )
     try:
-        lines = (folder / SUMS).read_bytes()
+        lines = read_regular(folder / SUMS)
         made_from(described)
         parameters = {name: value for name, value in described.items() if name != _SEAL}
         intact = described[_SEAL] == _seal(parameters, lines)

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from reidlib.data.batches.images import read_rgb
 from reidlib.data.batches.pairs import Text, TextImageData, TextImageSplit, to_text
 from reidlib.data.dataset import Dataset
+from reidlib.data.formats import market1501
 from reidlib.data.language.encoding import encode_captions
 from reidlib.data.language.tagger import load_tagger
 from reidlib.errors import DataError
@@ -22,6 +23,7 @@ from reidlib.metrics.first_match import top_matches
 from reidlib.papers import driver
 from reidlib.papers.claims import leans, verdict
 from reidlib.papers.driver import Cell
+from reidlib.papers.image_to_image import Searched
 from reidlib.papers.intervals import Difference, compare, samples
 from reidlib.papers.pretraining import STARTS
 from reidlib.papers.tables import Measurement
@@ -37,6 +39,19 @@ class Retrieval:
     rows: np.ndarray  # int64 (k,): of the split's images
     correct: list[bool]  # which show the person that is described
     scores: np.ndarray  # float (k,)
+
+
+class Ranked(NamedTuple):
+    """A gallery image in the order of distances to a query.
+
+    `verdict`: "correct", "wrong", "junk" (a bad box) or "same camera" (the query's person as its
+    own camera saw it); the last two are not part of the ranking and have no `rank`.
+    """
+
+    row: int
+    verdict: str
+    rank: int | None
+    distance: float
 
 
 def spread(number: int, of: int) -> list[int]:
@@ -99,6 +114,46 @@ def retrievals(
         Retrieval(split.captions[n], *found)
         for n, *found in zip(captions, rows, correct.tolist(), values, strict=True)
     ]
+
+
+def image_retrievals(
+    data: Searched, query: Tensor, gallery: Tensor, queries: Sequence[int], k: int = 8
+) -> list[list[Ranked]]:
+    """The gallery images nearest to each query, until `k` of them are part of its ranking.
+
+    Those that the protocol leaves out stand where they would be.
+
+    query, gallery: embeddings float (Q, d) and (N, d) of all images of `data`; queries: rows.
+    """
+    same_view = data.dataset.name.startswith("cuhk03-classic")
+    features = query[torch.as_tensor(list(queries))]
+    distances = torch.cdist(features.double(), gallery.double()).cpu()
+    order = distances.argsort(dim=1, stable=True)
+    found = []
+    for row, nearest, values in zip(queries, order.tolist(), distances.tolist(), strict=True):
+        ranked: list[Ranked] = []
+        rank = 0
+        for image in nearest:
+            verdict = _verdict(data, row, image, same_view)
+            place = None
+            if verdict in ("correct", "wrong"):
+                rank += 1
+                place = rank
+            ranked.append(Ranked(image, verdict, place, values[image]))
+            if rank == k:
+                break
+        found.append(ranked)
+    return found
+
+
+def _verdict(data: Searched, row: int, image: int, same_view: bool) -> str:
+    query, gallery = data.query, data.gallery
+    pid, own_camera = gallery.pids[image], gallery.camids[image] == query.camids[row]
+    if pid == market1501.JUNK:
+        return "junk"
+    if own_camera and (same_view or pid == query.pids[row]):
+        return "same camera"
+    return "correct" if pid == query.pids[row] else "wrong"
 
 
 def learning_rates(training: Training) -> str:

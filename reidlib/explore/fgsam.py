@@ -96,6 +96,13 @@ def load_trained(session: Session) -> Trained | None:
     return Trained(model, data, query, gallery)
 
 
+def image_retrievals(
+    trained: Trained, queries: Sequence[int], k: int = 8
+) -> list[list[common.Ranked]]:
+    """The gallery images nearest to each query: see `common.image_retrievals`."""
+    return common.image_retrievals(trained.data, trained.query, trained.gallery, queries, k)
+
+
 # ------------------------------------------------------------------ joints, limbs, parts
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from reidlib.data.batches.borrowed_captions import join_captions
 from reidlib.data.batches.images import DeviceImages, read_rgb
 from reidlib.data.batches.pairs import Text, TextImageData, text_of, to_text
-from reidlib.data.batches.tuples import KINDS, DescribedData, ImageSplit
+from reidlib.data.batches.tuples import KINDS, DescribedData
 from reidlib.data.dataset import Dataset, captions_frame
 from reidlib.data.formats import cuhk01, cuhk03, cuhk_pedes, cuhk_sysu, image_sets, market1501
 from reidlib.data.formats.checks import Counts
@@ -24,7 +24,13 @@ from reidlib.data.language.words import Vocabulary, tokenize
 from reidlib.errors import DataError
 from reidlib.experiment import Experiment
 from reidlib.explore import common
-from reidlib.models.gla import GLA, phrase_heat_maps, phrase_owner, text_to_image_scores
+from reidlib.models.gla import (
+    GLA,
+    phrase_heat_maps,
+    phrase_owner,
+    reconstruction_by_source,
+    text_to_image_scores,
+)
 from reidlib.papers import driver
 from reidlib.papers.gla.method import encode_pairs, phi
 from reidlib.papers.image_to_image import encode
@@ -46,7 +52,6 @@ SHOWN = {"market1501": (2, "proposed", "Market mAP"), "cuhk-pedes": (4, "ours", 
 DESCRIBED = {"market1501": "train", "cuhk-pedes": "test"}
 SHOWN_ON = {"market1501": "Market-1501, training images", "cuhk-pedes": "CUHK-PEDES, test images"}
 LOOKED_FOR = ("white shirt", "blue jeans", "black shoes", "black backpack")
-JUNK_PID, DISTRACTOR_PID = market1501.JUNK, market1501.DISTRACTOR
 
 
 @dataclass(frozen=True)
@@ -110,19 +115,6 @@ class PhraseAttention(NamedTuple):
     pid: int
     phrase: str
     r: np.ndarray  # float32 (h', w'): r_k of the bins that are left; sums to 1
-
-
-class Ranked(NamedTuple):
-    """A gallery image in the order of distances to a query.
-
-    `verdict`: "correct", "wrong", "junk" (a bad box) or "same camera" (the query's person as its
-    own camera saw it); the last two are not part of the ranking and have no `rank`.
-    """
-
-    row: int
-    verdict: str
-    rank: int | None
-    distance: float
 
 
 def experiment(session: Session, table: int, row: str, column: str) -> Experiment:
@@ -333,6 +325,94 @@ def half_table(found: Sequence[PhraseAttention]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def halves_in_words(table: pd.DataFrame) -> str:
+    """What `half_table` comes to: where attention goes to the wrong half, which a look at some maps
+    would not tell, where to the right one, and where neither is certain."""
+
+    def told(row: pd.Series) -> str:
+        return (
+            f"{row['phrases about']} ({row['on that half, %']:.1f} % on the {row['half']} half, "
+            f"interval {row['95 % from']:.1f} to {row['95 % to']:.1f})"
+        )
+
+    table = table[table["phrases"] > 0]
+    # Beyond both comparisons: attention without preference, and that to phrases about the others.
+    others = table["other phrases, %"].fillna(50.0)
+    wrong = table["95 % to"] < 50
+    right = (table["95 % from"] > 50) & (table["95 % from"] > others)
+    lines = []
+    if wrong.any():
+        things = "; ".join(told(row) for _, row in table[wrong].iterrows())
+        lines.append(
+            f"The attention goes to the WRONG half for phrases about {things}. For these, the maps "
+            "above do not show where the thing is, and are no evidence that the model found it."
+        )
+    if right.any():
+        things = "; ".join(told(row) for _, row in table[right].iterrows())
+        lines.append(f"The phrase draws the attention to the right half for {things}.")
+    if (left := ~wrong & ~right).any():
+        things = ", ".join(table[left]["phrases about"])
+        lines.append(f"Neither can be said of phrases about {things}.")
+    return "\n".join(lines)
+
+
+def reconstruction_table(trained: Trained, images: int = 256) -> pd.DataFrame:
+    """L_rec of Eq 7 by what a phrase is written from, in nats per phrase; a row per source, see
+    `reidlib.models.gla.reconstruction_by_source`.
+
+    Of all phrases of one description each of some described images, spread evenly. Intervals are
+    bootstraps over persons.
+    """
+    split, text, image_of, pids = described(trained)
+    rows, first = np.unique(image_of, return_index=True)
+    chosen = common.spread(min(images, len(rows)), len(rows))
+    rows, captions = rows[chosen], first[chosen]
+    by_source: dict[str, list[tuple[int, float]]] = {}
+    # The next picture of a batch is "another one": of another person, in an order that mixes them.
+    order = np.random.default_rng(0).permutation(len(rows))
+    for part in np.array_split(order, -(-len(order) // 64)):
+        words = to_text(text.take(captions[part]))
+        owner = phrase_owner(words.phrase_offsets)
+        found = reconstruction_by_source(
+            trained.model,
+            split.batch(torch.from_numpy(rows[part])),
+            words.phrases.to(trained.device),
+            words.phrase_lengths,
+            owner.to(trained.device),
+        )
+        people = pids[rows[part]]
+        other = torch.from_numpy(people != np.roll(people, -1))[
+            owner
+        ]  # the same person is left out
+        for name, nats in found.items():
+            by_source.setdefault(name, []).extend(
+                zip(
+                    people[owner.numpy()][other.numpy()].tolist(),
+                    nats.cpu()[other].tolist(),
+                    strict=True,
+                )
+            )
+    table = []
+    for name, values in by_source.items():
+        value, low, high = _mean_over_persons([values], [1.0])
+        row = {"psi_hat from": name, "phrases": len(values), "L_rec, nats per phrase": value}
+        table.append({**row, "95 % from": low, "95 % to": high})
+    return pd.DataFrame(table)
+
+
+def reconstruction_in_words(table: pd.DataFrame) -> str:
+    """What `reconstruction_table` says of Eq 7: how much the picture matters, and the attention."""
+    nats = table.set_index("psi_hat from")["L_rec, nats per phrase"]
+    own, another, without = (
+        nats[name] for name in ("own picture", "another picture", "no attention")
+    )
+    return (
+        f"Another person's picture costs {another - own:+.2f} nats a phrase, leaving out the "
+        f"attention {without - own:+.2f}. Were a phrase written from what its own picture shows, "
+        "the first would be large."
+    )
+
+
 def attention_moves(found: Sequence[PhraseAttention]) -> str:
     """How far the attention moves from things of the upper half to those of the lower one, as a
     sentence. The interval is a bootstrap over persons."""
@@ -407,41 +487,11 @@ def _scores(trained: Trained, text: Text) -> Tensor:
 # ------------------------------------------------------------------ searching by an image
 
 
-def image_retrievals(trained: Trained, queries: Sequence[int], k: int = 8) -> list[list[Ranked]]:
-    """The gallery images nearest to each query, until `k` of them are part of its ranking.
-
-    Those that the protocol leaves out stand where they would be.
-    """
-    data = trained.data
-    query, gallery = data.query, data.gallery
-    same_view = data.dataset.name.startswith("cuhk03-classic")
-    features = trained.query[torch.as_tensor(list(queries))]
-    distances = torch.cdist(features.double(), trained.gallery.double()).cpu()
-    order = distances.argsort(dim=1, stable=True)
-    found = []
-    for row, nearest, values in zip(queries, order.tolist(), distances.tolist(), strict=True):
-        ranked: list[Ranked] = []
-        rank = 0
-        for image in nearest:
-            verdict = _verdict(query, gallery, row, image, same_view)
-            place = None
-            if verdict in ("correct", "wrong"):
-                rank += 1
-                place = rank
-            ranked.append(Ranked(image, verdict, place, values[image]))
-            if rank == k:
-                break
-        found.append(ranked)
-    return found
-
-
-def _verdict(query: ImageSplit, gallery: ImageSplit, row: int, image: int, same_view: bool) -> str:
-    pid, own_camera = gallery.pids[image], gallery.camids[image] == query.camids[row]
-    if pid == JUNK_PID:
-        return "junk"
-    if own_camera and (same_view or pid == query.pids[row]):
-        return "same camera"
-    return "correct" if pid == query.pids[row] else "wrong"
+def image_retrievals(
+    trained: Trained, queries: Sequence[int], k: int = 8
+) -> list[list[common.Ranked]]:
+    """The gallery images nearest to each query: see `common.image_retrievals`."""
+    return common.image_retrievals(trained.data, trained.query, trained.gallery, queries, k)
 
 
 # ------------------------------------------------------------------ the data
@@ -588,7 +638,7 @@ def nobody(dataset: Dataset, most: int = 10) -> dict[str, list[np.ndarray]]:
     """Gallery images of Market-1501 that show nobody who is searched for, spread evenly."""
     pids = dataset.splits["gallery"]["pid"]
     found = {}
-    for title, pid in (("junk", JUNK_PID), ("distractors", DISTRACTOR_PID)):
+    for title, pid in (("junk", market1501.JUNK), ("distractors", market1501.DISTRACTOR)):
         rows = np.flatnonzero(pids == pid)
         if len(rows):
             chosen = rows[common.spread(most, len(rows))]

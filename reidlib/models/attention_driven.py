@@ -205,16 +205,23 @@ class Base(nn.Module):
     def forward(
         self,
         whole: Tensor,
-        parts: Tensor,
+        parts: Tensor | None = None,
         intra_whole: nn.ModuleList | None = None,
         intra_parts: nn.ModuleList | None = None,
     ) -> tuple[Features, tuple[list[Tensor], list[Tensor]]]:
-        """whole float (B, 3, H, W), parts float (B, 4, 3, h, W), normalized."""
+        """whole float (B, 3, H, W), parts float (B, 4, 3, h, W), normalized; without parts, they
+        are the four strips of `whole`."""
+        parts = strips(whole) if parts is None else parts
         x = F.relu(self.bn1_whole(self.conv1(whole)), inplace=True)
         E_g, masks_whole = self.whole(x, intra_whole)
         x = F.relu(self.bn1_parts(self.conv1(parts.flatten(0, 1))), inplace=True)  # (4B, 32, ...)
         E, masks_parts = self.parts(side_by_side(x, len(PARTS)), intra_parts)
         return Features(E_g[:, 0], E), (masks_whole, masks_parts)
+
+
+def strips(images: Tensor) -> Tensor:
+    """Four strips of the same height: (B, 3, H, W) -> (B, 4, 3, H / 4, W)."""
+    return images.unflatten(2, (len(PARTS), -1)).transpose(1, 2)
 
 
 def side_by_side(x: Tensor, G: int) -> Tensor:

@@ -302,13 +302,14 @@ def train_and_evaluate(
     compute: Compute,
     before: Sequence[Path] = (),
     checkpoint: Path | None = None,
+    key: str = "",
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
 ) -> Result:
     """One training of a paper's method and its evaluation.
 
     Args:
         before: weights of the finished runs of `experiment.before`.
-        checkpoint, on_epoch: see `reidlib.train.fit`.
+        checkpoint, key, on_epoch: see `reidlib.train.fit`.
     """
     paper = get_paper(experiment.paper)
     data = paper.prepare(experiment, dataset, cache_dir, compute.device)
@@ -321,6 +322,7 @@ def train_and_evaluate(
         seed=experiment.seed,
         compute=compute,
         checkpoint=checkpoint,
+        key=key,
         on_epoch=on_epoch,
     )
     started = time.perf_counter()
@@ -420,7 +422,7 @@ def cost(experiment: Experiment) -> float:
     slow = 2 if isinstance(model.backbone, ResNet) else 1
     shape = tuple(
         getattr(experiment.model, name, None)
-        for name in ("backbone", "width", "depths", "last_stride")
+        for name in ("backbone", "width", "depths", "units", "last_stride")
     )
     key = type(experiment.model), shape, experiment.training.image_size
     if key not in _FLOPS:

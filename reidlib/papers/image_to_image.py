@@ -6,10 +6,10 @@ Each method is a module of its own in `reidlib.models` with `METRIC` that a gall
 `evaluate` from here as they are.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -28,9 +28,23 @@ from reidlib.train import Compute
 SINGLE_QUERY, MULTI_QUERY = "single query", "multi-query"
 SINGLE_SHOT, ALL_SHOTS = "single shot", "all shots"
 
+KS = (1, 5, 10)  # of the Top-k
 REPEATS = 100  # draws of one gallery image per person
 # Datasets of which one gallery image per person is drawn; elsewhere all are searched.
 _ONE_DRAWN = ("cuhk01", "cuhk03-classic-labeled", "cuhk03-classic-detected")
+
+
+class Searched(Protocol):
+    """What is searched: the images of a dataset that are queries, and those of the gallery."""
+
+    @property
+    def dataset(self) -> Dataset: ...
+
+    @property
+    def query(self) -> ImageSplit: ...
+
+    @property
+    def gallery(self) -> ImageSplit: ...
 
 
 def evaluation_of(dataset: str) -> str:
@@ -96,6 +110,29 @@ def search_by_image(
         metric: of `rank_features`.
     """
     query, gallery = encode(embed, data.query), encode(embed, data.gallery)
+    pooled = None
+    if data.multi_query is not None:
+        pooled = _multi_query(query, encode(embed, data.multi_query), data)
+    return search(query, gallery, data, metric, pooled=pooled)
+
+
+def search(
+    query: Tensor,
+    gallery: Tensor,
+    data: Searched,
+    metric: str = "euclidean",
+    *,
+    pooled: Tensor | None = None,
+    ks: Sequence[int] = KS,
+) -> Evaluated:
+    """Rank the gallery for every query, under the dataset's protocols.
+
+    Args:
+        query, gallery: embeddings float (Q, d) and (N, d) of the images of `data`.
+        metric: of `rank_features`.
+        pooled: float (Q, d), those of the multi-queries; None if there are none.
+        ks: of the Top-k.
+    """
     ids = data.query.pids, data.gallery.pids, data.query.camids, data.gallery.camids
     # CUHK03 is searched across its two views; elsewhere a camera may show a person again.
     rules: dict[str, Any] = {"metric": metric, "exclude": "person"}
@@ -107,11 +144,10 @@ def search_by_image(
         rankings[ALL_SHOTS] = rank_features(query, gallery, *ids, **rules)
     else:
         rankings[SINGLE_QUERY] = rank_features(query, gallery, *ids, **rules)
-    if data.multi_query is not None:
-        pooled = _multi_query(query, encode(embed, data.multi_query), data)
+    if pooled is not None:
         rankings[MULTI_QUERY] = rank_features(pooled, gallery, *ids, **rules)
     evaluations = {
-        name: ranking.cmc() if name == SINGLE_SHOT else ranking.metrics()
+        name: ranking.cmc(ks) if name == SINGLE_SHOT else ranking.metrics(ks)
         for name, ranking in rankings.items()
     }
     name, values = next(iter(evaluations.items()))
@@ -121,9 +157,9 @@ def search_by_image(
         # A query of several draws has no rank of its own; its scores say in how many it was a hit.
         ranks={name: r.first for name, r in rankings.items() if name != SINGLE_SHOT},
         people=dict.fromkeys(rankings, np.asarray(data.query.pids)),
-        scores={name: r.query_scores() for name, r in rankings.items()},
-        chance={name: _chance(r, data) for name, r in rankings.items() if name != SINGLE_SHOT}
-        | ({SINGLE_SHOT: _single_shot_chance(data)} if SINGLE_SHOT in rankings else {}),
+        scores={name: r.query_scores(ks) for name, r in rankings.items()},
+        chance={name: _chance(r, data, ks) for name, r in rankings.items() if name != SINGLE_SHOT}
+        | ({SINGLE_SHOT: _single_shot_chance(data, ks)} if SINGLE_SHOT in rankings else {}),
         headline=f"Top-1 {values['Top-1']:.2f}{mean_ap} ({name})",
         queries=len(data.query.frame),
         gallery=len(data.gallery.frame),
@@ -137,16 +173,16 @@ def encode(embed: Callable[[Tensor], Tensor], split: ImageSplit, batch_size: int
     return torch.cat([embed(split.images.batch(part)) for part in rows])
 
 
-def _chance(ranking: Ranking, data: DescribedData) -> dict[str, float]:
+def _chance(ranking: Ranking, data: Searched, ks: Sequence[int]) -> dict[str, float]:
     """What a ranking at random reaches, in percent; bad boxes (pid -1) are not ranked."""
     ranked = int((np.asarray(data.gallery.pids) >= 0).sum())
-    return chance_levels(ranking.good[ranking.valid], ranked)
+    return chance_levels(ranking.good[ranking.valid], ranked, ks)
 
 
-def _single_shot_chance(data: DescribedData) -> dict[str, float]:
+def _single_shot_chance(data: Searched, ks: Sequence[int]) -> dict[str, float]:
     """The same where one image of every person is drawn."""
     persons = len(np.unique(data.gallery.pids))
-    found = chance_levels([1], persons)
+    found = chance_levels([1], persons, ks)
     return {name: value for name, value in found.items() if name.startswith("Top-")}
 
 

@@ -42,7 +42,7 @@ from reidlib.errors import DataError
 from reidlib.papers.tables import Measurement
 
 RESAMPLES = 2000  # of people, where an interval has no closed form
-_TOP_K = re.compile(r"(?:top-|rank-|r@?)(\d+)", re.IGNORECASE)
+TOP_K = re.compile(r"(?:top-|rank-|r@?)(\d+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +131,7 @@ def query_scores(measurement: Measurement) -> np.ndarray | None:
     stored = measurement.run.scores(measurement.evaluation, measurement.metric)
     if stored is not None:
         return np.asarray(stored, dtype=np.float64)
-    match = _TOP_K.fullmatch(measurement.metric)
+    match = TOP_K.fullmatch(measurement.metric)
     if match is None:
         return None
     ranks = np.asarray(measurement.run.ranks(measurement.evaluation))

@@ -137,6 +137,7 @@ class PublishedTable:
     baseline_description: str = ""  # the baseline row in words
     ap_kind: str | None = None  # step | trapezoid, where mAP is compared
     note: str = ""
+    of_data: bool = True  # False: its numbers are those of networks alone, whatever the data
 
     @property
     def settings(self) -> tuple[str, ...]:

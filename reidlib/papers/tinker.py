@@ -11,6 +11,7 @@ from typing import Any
 from reidlib.errors import UsageError
 from reidlib.experiment import Experiment
 from reidlib.papers import driver
+from reidlib.papers.pretraining import STARTS, started
 
 _FIXED = ("ids", "vocabulary", "stages")  # known from the data; no single values
 
@@ -25,6 +26,8 @@ def trainings_of(
     """
     known: dict[str, dict[str, Experiment]] = {}
     for place in driver.places(paper, profile):
+        if place[0] == STARTS:  # rows of a table, from another start
+            continue
         (experiment,) = driver.cell(paper, profile, *place).experiments
         known.setdefault(place[1], {})[experiment.key("")] = experiment
     if row not in known:
@@ -61,8 +64,9 @@ def parse_settings(written: Iterable[str]) -> dict[str, Any]:
     return settings
 
 
-def with_settings(experiment: Experiment, settings: Mapping[str, Any]) -> Experiment:
-    """The experiment with other values of fields of its model or its training.
+def with_settings(experiment: Experiment, settings: Mapping[str, Any], profile: str) -> Experiment:
+    """The experiment with other values of fields of its model or its training. A backbone of
+    another shape, or pictures of another size, start from a pretraining of their own.
 
     Raises `UsageError` for an unknown field (names the nearest one) and for a value of a type that
     the field does not have.
@@ -85,12 +89,15 @@ def with_settings(experiment: Experiment, settings: Mapping[str, Any]) -> Experi
         hint = typing.get_type_hints(type(parts[part]))[name]
         changes[part][name] = _checked(name, value, hint)
     told = ", ".join(f"{name} = {value}" for name, value in settings.items())
-    return replace(
+    other = replace(
         experiment,
         name=f"{experiment.name}, {told}" if told else experiment.name,
         model=replace(experiment.model, **changes["model"]),
         training=replace(experiment.training, **changes["training"]),
     )
+    if other.start is not None and other.start.paper != "pretraining":
+        return other  # an earlier phase of the same method
+    return started(replace(other, start=None), profile)
 
 
 def _checked(name: str, value: Any, hint: Any) -> Any:

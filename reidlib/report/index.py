@@ -14,7 +14,7 @@ from typing import Any
 import jinja2
 
 from reidlib.errors import StoreError
-from reidlib.files import locked, write_atomic, write_json
+from reidlib.files import locked, read_regular, write_atomic, write_json
 from reidlib.papers.claims import ClaimResult, to_summary
 from reidlib.papers.tables import FilledTable, count_rows
 from reidlib.report import escape, template_text
@@ -118,16 +118,21 @@ def read_summary(folder: Path) -> dict[str, Any]:
     """The content of `<folder>/summary.json`; raises `StoreError` if it is unreadable."""
     path = folder / "summary.json"
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary = json.loads(read_regular(path))
         entries = summary["papers"].values()
         if not all({"status", "wall_s", "tables", "claims"} <= set(entry) for entry in entries):
             raise KeyError("a paper lacks status, wall_s, tables or claims")
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise StoreError(
-            f"{path}: unreadable ({error}); expected the summary of earlier reports. Remove it and "
-            "run `python -m reidlib report` to write it anew."
-        ) from error
+        _ = sum(entry["wall_s"] for entry in entries)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise _unreadable(path, error) from error
     return summary
+
+
+def _unreadable(path: Path, error: Exception) -> StoreError:
+    return StoreError(
+        f"{path}: unreadable ({error}); expected the summary of earlier reports. Remove it and "
+        "run `python -m reidlib report` to write it anew."
+    )
 
 
 def write_index(
@@ -145,6 +150,21 @@ def write_index(
         run_now: papers of this run; the others are marked as from an earlier one.
     """
     summary = read_summary(folder)
+    try:
+        page = _page(folder, summary, expected, run_now)
+    except (LookupError, AttributeError, TypeError, ValueError, jinja2.TemplateError) as error:
+        raise _unreadable(folder / "summary.json", error) from error
+    path = folder / "index.html"
+    write_atomic(path, page)
+    return path
+
+
+def _page(
+    folder: Path,
+    summary: Mapping[str, Any],
+    expected: Mapping[str, str] | None,
+    run_now: Sequence[str] | None,
+) -> str:
     names = list(dict.fromkeys([*(expected or {}), *sorted(summary["papers"])]))
     papers = [_paper(folder, name, summary, (expected or {}).get(name), run_now) for name in names]
     environment = jinja2.Environment(
@@ -152,7 +172,7 @@ def write_index(
     )
     environment.filters["duration"] = duration
     environment.filters["claim_line"] = _claim_line
-    page = environment.from_string(template_text("index.html.j2")).render(
+    return environment.from_string(template_text("index.html.j2")).render(
         css=page_css(),
         summary=summary,
         papers=papers,
@@ -166,9 +186,6 @@ def write_index(
             ("not_run", "Claims that were not run"),
         ],
     )
-    path = folder / "index.html"
-    write_atomic(path, page)
-    return path
 
 
 def _total(papers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -116,6 +116,8 @@ def _one_paper(
                     "world_seed": session.world_seed,
                     "imagefolder": str(session.imagefolder) if session.imagefolder else None,
                     "train_missing": False,  # what could be trained was, above
+                    # Only where it says something: a notebook may do without this parameter.
+                    **({} if session.precision == "auto" else {"precision": session.precision}),
                 },
                 environment={"PYTHONPATH": python_path()},
             )
@@ -167,6 +169,7 @@ def make_banner(session: Session, planned: Sequence[Planned]) -> Banner:
     """What stands at the top of a report; facts about training come from the runs themselves."""
     runs = {p.key: session.store.load(p.key) for p in planned}
     provenances = [run.provenance for run in runs.values() if run is not None]
+    compute = Compute.choose(session.device, precision=session.precision)
     trained = sorted({f"{p['device']}, {p['precision']}" for p in provenances})
     commits = sorted({p["git"] for p in provenances if p["git"]})
     taggers = sorted({p["tagger"] for p in provenances if "tagger" in p})
@@ -198,7 +201,7 @@ def make_banner(session: Session, planned: Sequence[Planned]) -> Banner:
     return Banner(
         synthetic=synthetic,
         profile=session.profile,
-        device=" and ".join(trained) or Compute.choose(session.device).device,
+        device=" and ".join(trained) or f"{compute.device}, {compute.precision}",
         date=time.strftime("%Y-%m-%d"),
         git=" and ".join(commits) or git_commit(),
         versions={k: v for k, v in versions().items() if k in ("python", "torch", "torchvision")},

@@ -6,7 +6,7 @@ The notebook collects the results once and writes them; the command that ran it 
 import json
 from typing import Any
 
-from reidlib.files import write_json
+from reidlib.files import read_regular, write_json
 from reidlib.papers.driver import get_paper
 from reidlib.papers.tables import write_long_form
 from reidlib.report import Html
@@ -34,9 +34,12 @@ def record(session: Session, results: PaperResults) -> None:
 
 
 def recorded(session: Session, paper: str) -> dict[str, Any] | None:
-    """What `record` wrote; None if it has not since `forget`."""
-    path = session.folder / paper / RESULTS
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    """What `record` wrote; None if it has not since `forget`, or if it cannot be read."""
+    try:
+        found = json.loads(read_regular(session.folder / paper / RESULTS))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) and {"data", "entry", "opening"} <= set(found) else None
 
 
 def opening_of(session: Session, paper: str) -> Html | None:

@@ -1,9 +1,11 @@
 """What a paper's runs come to: its tables filled in, its claims judged."""
 
 import contextlib
+import importlib.util
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from reidlib.data.register import FORMATS, format_of
 from reidlib.errors import DataError
 from reidlib.experiment import Experiment
 from reidlib.papers import driver
@@ -38,6 +40,7 @@ class PaperResults:
 
 def measure_from_store(session: Session, paper: str) -> Measure:
     """The function that table code asks for a cell's measurements, one per seed."""
+    computed = _computed(session, paper)
     loaded: dict[str, RunLike | None] = {}
     absent: set[tuple[str, type]] = set()  # data that is not there, and the methods that need it
 
@@ -58,6 +61,8 @@ def measure_from_store(session: Session, paper: str) -> Measure:
         return loaded[key]
 
     def measure(table: int, row: str, column: str) -> Sequence[Measurement] | None:
+        if (value := computed.get((table, row, column))) is not None:
+            return [Measurement(None, value=value)]
         cell = driver.cell(paper, session.profile, table, row, column, session.seeds)
         if cell is None:
             return None
@@ -70,6 +75,22 @@ def measure_from_store(session: Session, paper: str) -> Measure:
         return measurements
 
     return measure
+
+
+def _computed(session: Session, paper: str) -> dict[driver.Place, float]:
+    """Cells that no training measures, such as sizes of networks and counts of the data: what
+    `values` of the paper's module `computed` gives, if it has one, of the datasets that are there.
+    """
+    name = f"reidlib.papers.{paper}.computed"
+    if importlib.util.find_spec(name) is None:
+        return {}
+    datasets = {}
+    for dataset in dict.fromkeys(e.dataset for e in driver.experiments(paper, session.profile)):
+        folder = session.data_root(dataset) / FORMATS[format_of(dataset)].folder
+        if folder.is_dir():  # nothing is drawn just to be counted
+            with contextlib.suppress(DataError):
+                datasets[dataset] = session.dataset(dataset)
+    return importlib.import_module(name).values(datasets)
 
 
 def is_synthetic(session: Session, experiments: Iterable[Experiment]) -> bool:

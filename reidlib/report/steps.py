@@ -127,7 +127,7 @@ def changed(session: Session, paper: str, row: str, **settings: Any) -> Html:
         return Html("<p>Nothing is changed yet.</p>")
     rows = []
     for experiment in tinker.trainings_of(paper, session.profile, row):
-        for each in (experiment, tinker.with_settings(experiment, settings)):
+        for each in (experiment, tinker.with_settings(experiment, settings, session.profile)):
             seeds = [driver.with_seed(each, seed) for seed in range(session.seeds)]
             planned = plan_experiments(session, seeds)
             raise_if_failed(run_missing(session, planned))

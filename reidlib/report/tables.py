@@ -61,7 +61,7 @@ def published_table(filled: FilledTable, *, synthetic: bool, csv: str | None = N
         lines = "\n".join(_row(filled, row, shown, notes) for row in rows)
         body.append(f"<tbody>\n{lines}\n</tbody>")
     caption = f"<strong>Table {table.number}.</strong> {marked(table.title)}"
-    if synthetic and table.metrics:
+    if synthetic and table.metrics and table.of_data:
         caption += ' <span class="tag">synthetic data</span>'
     details = [f"{c}: {v} in all rows." for c, v in shown.constant.items()]
     if table.ap_kind:
@@ -428,6 +428,8 @@ def _legend(shown: _Layout) -> str:
 
 def _decimals(cell: CellResult) -> int:
     _, point, digits = cell.printed.partition(".")
+    if cell.printed.isdigit() and cell.values and all(m.run is None for m in cell.measurements):
+        return 0  # counted
     return len(digits) if point and digits.isdigit() else 2
 
 

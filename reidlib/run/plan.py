@@ -74,7 +74,7 @@ def plan_experiments(
             problem = str(error)
         problem = problem or next((p.problem for p in (start, *joins) if p and p.problem), "")
         keys = (start.key if start else "", tuple(join.key for join in joins))
-        key = experiment.key(fingerprint, *keys)
+        key = experiment.key(fingerprint, *keys, session.precision_of_keys)
         return planned.setdefault(key, Planned(experiment, key, *keys, problem))
 
     wanted = {add(experiment).key for experiment in experiments}
@@ -115,7 +115,9 @@ def key_of(session: Session, experiment: Experiment) -> str:
     experiment = on_its_pictures(session, experiment)
     start = "" if experiment.start is None else key_of(session, experiment.start)
     joins = tuple(key_of(session, join) for join in experiment.joins)
-    return experiment.key(_fingerprint(session, experiment), start, joins)
+    return experiment.key(
+        _fingerprint(session, experiment), start, joins, session.precision_of_keys
+    )
 
 
 def with_all_before(planned: Sequence[Planned], chosen: Planned) -> list[Planned]:

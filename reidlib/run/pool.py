@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from reidlib.errors import ReidlibError, TrainingError
+from reidlib.errors import ReidlibError, TrainingError, UsageError
 from reidlib.profiles import get_profile
 from reidlib.run.plan import Planned, work_of
 from reidlib.run.runner import run_one
@@ -177,7 +177,7 @@ class _Pool:
 
     def _start(self, slot: dict[str, str]) -> _Worker:
         process = subprocess.Popen(
-            [sys.executable, "-m", "reidlib.run.worker"],
+            [sys.executable, "-P", "-m", "reidlib.run.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -248,6 +248,10 @@ def _slots(session: Session, runs: int) -> list[dict[str, str]]:
 def python_path() -> str:
     """PYTHONPATH with which another process imports the same reidlib, installed or not."""
     here = str(Path(__file__).resolve().parents[2])
+    if os.pathsep in here:
+        raise UsageError(
+            f"{here}: a {os.pathsep!r} in the path of the checkout ends it in PYTHONPATH; move it"
+        )
     return os.pathsep.join(p for p in (here, os.environ.get("PYTHONPATH", "")) if p)
 
 

@@ -5,12 +5,12 @@
 <folder>/<paper>[-<n>].npz    what each query came to; equal arrays stand there once
 
 Of ranks only those up to 10 are kept (`Top-10` is the last that tables compare), what is beyond
-counts as 11; scores are kept as float16. The metrics are the run's own, unrounded.
+counts as 11; scores are kept as float16. The metrics are the run's own, unrounded. The JSON file
+has a digest of what it says, and arrays are called by theirs: a file that has changed is refused.
 """
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from reidlib.errors import DataError, StoreError
-from reidlib.files import write_atomic
+from reidlib.experiment import hash_json
+from reidlib.files import read_arrays, read_regular, write_atomic
 
 _LAST_RANK = 10
 _MOST = 900_000  # bytes of a file
@@ -71,18 +72,21 @@ def load(folder: Path) -> dict[str, ReferenceRun]:
     Raises `DataError` for a file that cannot be read.
     """
     runs: dict[str, ReferenceRun] = {}
-    for path in sorted(Path(folder).glob("*.json")):
-        if not path.with_suffix(".npz").is_file():
-            continue
+    stems = {path.with_suffix("") for end in _ENDINGS for path in Path(folder).glob(f"*.{end}")}
+    for path in sorted(stem.with_suffix(".json") for stem in stems):
         try:
-            entries = json.loads(path.read_text(encoding="utf-8"))["runs"]
-            with np.load(path.with_suffix(".npz"), allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
+            content = json.loads(read_regular(path))
+            entries = content["runs"]
+            if content["digest"] != hash_json(entries, 64):
+                raise ValueError("its content is not what was written")
+            arrays = read_arrays(path.with_suffix(".npz"))
+            if arrays is None or any(name != _digest(a) for name, a in arrays.items()):
+                raise ValueError(f"the content of {path.stem}.npz is not what was written")
             for key, entry in entries.items():
                 names = entry.pop("arrays")
                 found = {name: arrays[digest] for name, digest in names.items()}
                 runs[key] = ReferenceRun(key=key, arrays=found, **entry)
-        except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except (ValueError, LookupError, TypeError, OSError, RecursionError) as error:
             raise DataError(f"{path}: reference runs are unreadable: {error}") from error
     return runs
 
@@ -109,7 +113,8 @@ def save(
     def flush() -> None:
         number = f"-{len(written) // 2 + 1}" if written else ""
         stem = Path(folder) / f"{paper}{number}"
-        content = json.dumps({"runs": entries}, sort_keys=True, separators=(",", ":"))
+        sealed = {"runs": entries, "digest": hash_json(entries, 64)}
+        content = json.dumps(sealed, sort_keys=True, separators=(",", ":"))
         write_atomic(stem.with_suffix(".json"), content.replace('},"', '},\n"') + "\n")
         write_atomic(stem.with_suffix(".npz"), _packed(arrays))
         written.extend(stem.with_suffix(f".{ending}") for ending in _ENDINGS)

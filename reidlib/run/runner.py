@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from reidlib.errors import ReidlibError, StoreError
-from reidlib.files import write_atomic, write_json
+from reidlib.files import read_regular, write_atomic, write_json
 from reidlib.papers import driver
 from reidlib.run.plan import Planned, planned_for
 from reidlib.run.session import Session, project_root
@@ -51,6 +51,7 @@ def run_one(
         run = store.load_trained(key)
         if run is not None:
             return run
+        store.check_precision(key)
         if damage(Run(key, folder)) != "missing":
             store.discard(key)
         dataset = session.dataset(experiment.dataset)
@@ -69,9 +70,10 @@ def run_one(
             },
         )
         (folder / FAILURE).unlink(missing_ok=True)
-        compute = compute or Compute.choose(session.device, session.threads)
+        compute = compute or Compute.choose(session.device, session.threads, session.precision)
         if compute.threads is not None:
             torch.set_num_threads(compute.threads)
+        torch.backends.cudnn.allow_tf32 = False  # fp32, of tests above all, has all of its 32 bits
         began = time.time()
         history: list[dict[str, Any]] = []
 
@@ -88,6 +90,7 @@ def run_one(
                 compute=compute,
                 before=[found.weights for found in before],
                 checkpoint=folder / CHECKPOINT,
+                key=key,
                 on_epoch=record,
             )
         except Exception as error:
@@ -101,7 +104,7 @@ def run_one(
             "source": source_of(experiment),
             "device": compute.device,
             "processor": processor(),
-            "precision": "bf16 autocast" if compute.bf16 else "fp32",
+            "precision": compute.precision,
             "threads": torch.get_num_threads(),
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
             "wall_s": round(time.time() - began, 2),
@@ -121,8 +124,11 @@ def run_one(
 
 def failure(session: Session, key: str) -> str:
     """Why the last attempt at a run failed; "" if it did not."""
-    path = session.store.folder(key) / FAILURE
-    return path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""
+    try:
+        content = read_regular(session.store.folder(key) / FAILURE)
+    except OSError:
+        return ""
+    return content.decode("utf-8", errors="replace").strip()
 
 
 @cache

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from reidlib.train import Compute
 from reidlib.world.people.identity import WORLD_VERSION
 from reidlib.world.write import world_fingerprint, write, writer_of
 
+_LONGEST = 255  # bytes of a name; file systems take no more
 _LAYOUT = 2  # raised when generated folders hold something else beside the data (2: a seal)
 
 
@@ -27,6 +29,22 @@ def project_root() -> Path:
     """The checkout this package is imported from; the working directory if it is installed."""
     checkout = Path(__file__).resolve().parents[2]
     return checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
+
+
+@lru_cache(maxsize=1)
+def _warn_of_another_checkout() -> None:
+    """Say it where the code that runs is not that of the checkout one works in: another one may be
+    installed in the active environment, or come first on the path."""
+    here = Path.cwd()
+    for place in (here, *here.parents):
+        if (place / "reidlib" / "run" / "session.py").is_file():
+            if place.resolve() != Path(__file__).resolve().parents[2]:
+                print(
+                    f"warning: this is the code of {Path(__file__).resolve().parents[2]}, not of "
+                    f"{place}, which you are in",
+                    file=sys.stderr,
+                )
+            return
 
 
 @dataclass(frozen=True)
@@ -44,6 +62,7 @@ class Session:
     jobs: int | None = None
     world_seed: int = 0
     imagefolder: Path | None = None  # pictures in class folders, to pretrain on
+    precision: str = "auto"  # of trainings: "auto" | "fp32" | "bf16"
 
     @classmethod
     def create(
@@ -56,12 +75,13 @@ class Session:
         jobs: int | None = None,
         world_seed: int = 0,
         imagefolder: str | Path | None = None,
+        precision: str = "auto",
     ) -> "Session":
         """Check the arguments at once; `seeds` is the profile's own number by default.
 
         Raises `UsageError` or `DeviceError`.
         """
-        Compute.choose(device)
+        Compute.choose(device, precision=precision)
         seeds = get_profile(profile).seeds if seeds is None else seeds
         if seeds < 1:
             raise UsageError(f"--seeds {seeds}: expected at least 1")
@@ -73,15 +93,20 @@ class Session:
                 "datasets (data/README.md shows how they are placed), or choose smoke, demo or "
                 "bench, which bring their own procedural world"
             )
+        folder = Path(results or project_root() / "results").absolute()
+        if any(len(os.fsencode(part)) > _LONGEST for part in folder.parts):
+            raise UsageError(f"--results {results}: a name of more than {_LONGEST} bytes")
+        _warn_of_another_checkout()
         return cls(
             profile=profile,
-            results=Path(results or project_root() / "results").resolve(),
+            results=folder.resolve(),
             seeds=seeds,
             data=None if data is None else Path(data).resolve(),
             device=device,
             jobs=jobs,
             world_seed=world_seed,
             imagefolder=None if imagefolder is None else Path(imagefolder).resolve(),
+            precision=precision,
         )
 
     @property
@@ -96,7 +121,14 @@ class Session:
 
     @property
     def store(self) -> Store:
-        return Store(self.folder, project_root() / "results" / "reference" / self.profile / "runs")
+        references = project_root() / "results" / "reference" / self.profile / "runs"
+        return Store(self.folder, references, self.precision)
+
+    @property
+    def precision_of_keys(self) -> str:
+        """What enters the keys of runs: bf16 that was asked for makes runs of their own. Without
+        being asked, whatever finished run is there counts, and reports say what it computed in."""
+        return "bf16" if self.precision == "bf16" else ""
 
     @property
     def threads(self) -> int | None:

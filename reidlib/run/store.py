@@ -16,7 +16,6 @@ A run that is not in `<root>` is looked for among the reference results, which t
 weights (`reidlib.run.reference`).
 """
 
-import contextlib
 import hashlib
 import json
 import shutil
@@ -33,7 +32,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from reidlib.errors import StoreError
-from reidlib.files import explain_os_errors, locked, write_atomic, write_json
+from reidlib.files import explain_os_errors, locked, read_regular, write_atomic, write_json
+from reidlib.papers.intervals import TOP_K
 from reidlib.run import reference
 
 METRICS = "metrics.json"
@@ -42,6 +42,7 @@ HISTORY = "history.jsonl"
 WEIGHTS = "model.safetensors"
 RANKS, PEOPLE, SCORES = "ranks.npz", "people.npz", "scores.npz"
 _FILES = ("experiment.json", HISTORY, WEIGHTS, RANKS, PEOPLE, SCORES, "provenance.json")
+_ROUNDING = 1e-3  # percentage points, of sums in another order
 _LARGEST = 256 * 2**20  # bytes that the arrays of a run may unpack to
 
 
@@ -139,11 +140,15 @@ class Run:
 
 
 class Store:
-    """Runs below `root`; those of `references` stand in for what was not trained here."""
+    """Runs below `root`; those of `references` stand in for what was not trained here.
 
-    def __init__(self, root: Path, references: Path | None = None) -> None:
+    With the `precision` "fp32" only runs that were trained in fp32 are found.
+    """
+
+    def __init__(self, root: Path, references: Path | None = None, precision: str = "auto") -> None:
         self.root = Path(root)
         self.references = references
+        self.precision = precision
 
     def folder(self, key: str) -> Path:
         return self.root / "runs" / key
@@ -155,11 +160,24 @@ class Store:
     def load_trained(self, key: str) -> Run | None:
         """The run that was trained here, with its weights."""
         run = Run(key, self.folder(key))
-        return run if damage(run) == "" else None
+        return run if damage(run) == "" and self._in_precision(run) else None
 
     def load_reference(self, key: str) -> reference.ReferenceRun | None:
         """The run that came along with the project, without its weights."""
-        return None if self.references is None else reference.load(self.references).get(key)
+        run = None if self.references is None else reference.load(self.references).get(key)
+        return run if run is not None and self._in_precision(run) else None
+
+    def _in_precision(self, run: RunLike) -> bool:
+        return self.precision != "fp32" or run.provenance.get("precision", "fp32") == "fp32"
+
+    def check_precision(self, key: str) -> None:
+        """Raise `StoreError` if the run is there, but was trained in another precision."""
+        run = Run(key, self.folder(key))
+        if damage(run) == "" and not self._in_precision(run):
+            raise StoreError(
+                f"{run.folder}: this run was trained in {run.provenance['precision']}; to have it "
+                "in fp32 as well, give another folder as --results"
+            )
 
     @contextmanager
     def claim(self, key: str, *, wait: bool = False) -> Iterator[bool]:
@@ -202,6 +220,9 @@ class Store:
     def discard(self, key: str) -> None:
         """Remove what a damaged run left, so that it is trained again from the start."""
         with explain_os_errors(self.folder(key), "removing a damaged run"):
+            if self.folder(key).is_symlink():  # whatever it leads to is not ours
+                self.folder(key).unlink()
+                return
             shutil.rmtree(self.folder(key), ignore_errors=False)
 
 
@@ -230,17 +251,37 @@ def damage(run: Run) -> str:
             elif why := _differs(file, metrics["files"][name]):
                 return why
         _ = run.experiment, run.provenance, run.history, run._ranks, run._people, run._scores
+        return _contradiction(run)
     except (
         *(KeyError, TypeError, ValueError, OSError, EOFError, RecursionError, AttributeError),
         *(zipfile.BadZipFile, zlib.error, NotImplementedError, StoreError),
     ) as error:
         return f"{run.folder}: unreadable ({type(error).__name__}: {error})"
+
+
+def _contradiction(run: Run) -> str:
+    """What a run's metrics say that its ranks and scores do not; "" if they agree."""
+    for evaluation, values in run.metrics["evaluations"].items():
+        for metric, value in values.items():
+            scores = run.scores(evaluation, metric)
+            if scores is None:
+                top = TOP_K.fullmatch(metric)
+                if top is None or evaluation not in run._ranks:
+                    continue
+                ranks = run.ranks(evaluation)
+                scores = ((ranks >= 1) & (ranks <= int(top[1]))).astype(np.float64)
+            counted = scores[~np.isnan(scores)]
+            if len(counted) and not abs(100 * counted.mean() - value) < _ROUNDING:
+                return (
+                    f"{run.folder / METRICS}: {evaluation}, {metric} {value:.2f}; the queries come "
+                    f"to {100 * counted.mean():.2f}"
+                )
     return ""
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
     """The epochs recorded so far, oldest first."""
-    return [json.loads(line) for line in path.read_text().splitlines() if line]
+    return [json.loads(line) for line in read_regular(path).splitlines() if line]
 
 
 def write_history(path: Path, history: list[dict[str, Any]]) -> None:
@@ -285,5 +326,4 @@ def _digest_of(metrics: Mapping[str, Any]) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    with contextlib.closing(path.open(encoding="utf-8")) as file:
-        return json.load(file)
+    return json.loads(read_regular(path))

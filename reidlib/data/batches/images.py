@@ -21,7 +21,7 @@ from torch import Tensor
 from reidlib.data import content
 from reidlib.data.formats.decoding import read_rgb
 from reidlib.errors import DataError
-from reidlib.files import check_space, disk_errors, locked
+from reidlib.files import check_space, disk_errors, locked, read_regular, write_atomic
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -94,14 +94,14 @@ def decoded_cache(
     which, state = _cache_key(paths, shape[:2], cache_dir)
     target = cache_dir / f"{kind}-{which}-{state}.npy"
     shape = (len(paths), *shape)
-    if _is_whole(target, cache_dir):
+    if is_whole(target, cache_dir):
         return _open(target, shape)
     needed = math.prod(shape)
     doing = f"caching {len(paths):,} decoded {kind}"
     with disk_errors(target, doing, needed):
         cache_dir.mkdir(parents=True, exist_ok=True)
         with locked(cache_dir / f"{kind}-{which}.lock"):
-            if not _is_whole(target, cache_dir):  # else made by another process while we waited
+            if not is_whole(target, cache_dir):  # else made by another process while we waited
                 for outdated in sorted(cache_dir.glob(f"{kind}-{which}-*")):
                     outdated.unlink(missing_ok=True)
                 check_space(cache_dir, needed, doing)
@@ -112,7 +112,7 @@ def decoded_cache(
                         f"{kind} below {os.path.commonpath(paths)} changed while they were read; "
                         "wait until they are written, then start again"
                     )
-                _seal_of(target).write_text(content.digests([target], cache_dir)[0])
+                seal(target, cache_dir)
     return _open(target, shape)
 
 
@@ -130,10 +130,15 @@ def _seal_of(path: Path) -> Path:
     return path.with_suffix(".sha256")
 
 
-def _is_whole(path: Path, cache_dir: Path) -> bool:
+def seal(path: Path, cache_dir: Path) -> None:
+    """Write down what a cache file holds, for `is_whole`."""
+    write_atomic(_seal_of(path), content.digests([path], cache_dir)[0])
+
+
+def is_whole(path: Path, cache_dir: Path) -> bool:
     """Whether a cache file is there and as it was written."""
     try:
-        return content.digests([path], cache_dir) == [_seal_of(path).read_text()]
+        return content.digests([path], cache_dir) == [read_regular(_seal_of(path)).decode()]
     except (DataError, OSError, ValueError):
         return False
 

@@ -20,7 +20,7 @@ from reidlib.data.language.encoding import EncodedText, encode_captions
 from reidlib.data.language.tagger import Tagger, load_tagger
 from reidlib.data.language.words import Vocabulary
 from reidlib.devices import send
-from reidlib.files import locked, read_arrays, write_atomic
+from reidlib.files import digest_of, locked, read_arrays, write_atomic
 
 # Raised when tokenization, tagging or chunking changes, so that stored encodings are made anew.
 _ENCODING_VERSION = 2
@@ -198,8 +198,8 @@ def encoded(
     path = cache_dir / f"text-{digest.hexdigest()[:16]}.npz"
     fields = ("tokens", "lengths", "phrases", "phrase_lengths", "phrase_offsets")
     with locked(path.with_suffix(".lock")):
-        stored = read_arrays(path)
-        if stored is not None and {*fields, "warnings"} <= set(stored):
+        stored = read_arrays(path) or {}
+        if str(stored.pop("seal", "")) == digest_of(stored):
             return EncodedText(
                 **{name: stored[name] for name in fields},
                 warnings=tuple(stored["warnings"].tolist()),
@@ -207,6 +207,7 @@ def encoded(
         text = encode_captions(captions, vocabulary, tagger, max_tokens=max_tokens, kinds=kinds)
         buffer = BytesIO()
         arrays = {name: getattr(text, name) for name in fields}
-        np.savez(buffer, **arrays, warnings=np.array(text.warnings, dtype=np.str_))
+        arrays["warnings"] = np.array(text.warnings, dtype=np.str_)
+        np.savez(buffer, **arrays, seal=np.array(digest_of(arrays)))
         write_atomic(path, buffer.getvalue())
     return text

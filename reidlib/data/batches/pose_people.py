@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from reidlib.data.batches import pose_targets
-from reidlib.data.batches.images import IMAGENET_MEAN, IMAGENET_STD, DevicePixels
+from reidlib.data.batches.images import IMAGENET_MEAN, IMAGENET_STD, DevicePixels, is_whole, seal
 from reidlib.data.dataset import Dataset
 from reidlib.data.formats.coco_keypoints import Person, mask_of
 from reidlib.data.formats.decoding import read_rgb
@@ -197,9 +197,12 @@ def people_of(
     with disk_errors(target, doing, needed):
         target.parent.mkdir(parents=True, exist_ok=True)
         with locked(target.with_suffix(".lock")):
-            if not target.exists():
+            kept = (target, target.with_suffix(".npz"))
+            if not all(is_whole(path, target.parent) for path in kept):
                 check_space(target.parent, needed, doing)
                 _write(dataset, split, which, size, target)
+                for path in kept:
+                    seal(path, target.parent)
     pixels = np.lib.format.open_memmap(target, mode="c")  # as `images.image_cache`
     with np.load(target.with_suffix(".npz")) as stored:
         joints, heights = stored["joints"], stored["heights"]

@@ -200,7 +200,10 @@ def expected_counts(
     try:
         counts = synthetic["counts"]
         counts = counts.get(name, counts)
-        return {row: Counts(**counts[row]) for row in published}
+        found = {row: Counts(**counts[row]) for row in published}
+        if any(type(n) is not int for row in found.values() for n in astuple(row) if n is not None):
+            raise TypeError("a count that is no number")
+        return found
     except (LookupError, TypeError, AttributeError) as error:
         raise DataError(
             f"{folder / SYNTHETIC}: expected the counts of {', '.join(published)} in it; this copy "

@@ -7,6 +7,7 @@ named after the content of what they were made from.
 
 import json
 import shutil
+import struct
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ import cv2
 import numpy as np
 
 from reidlib.data import content
+from reidlib.data.formats import mat_structure
 from reidlib.data.formats.checks import read_json
 from reidlib.errors import DataError
 from reidlib.experiment import hash_json
@@ -129,6 +131,7 @@ def load_mat(path: Path, what: str, variables: Sequence[str]) -> dict[str, Any]:
         raise DataError(f"{path} not found; expected {what}")
     try:
         _check_unpacked_size(path, what)
+        _check_structure(path, what)
         found = loadmat(path, struct_as_record=False, squeeze_me=True)
     except DataError:
         raise
@@ -164,6 +167,24 @@ def _check_unpacked_size(path: Path, what: str) -> None:
                 total += _inflated(file, size, MAX_MAT - total)
             if total > MAX_MAT:
                 raise DataError(f"{path}: unpacks to more than {MAX_MAT:,} bytes; expected {what}")
+
+
+def _check_structure(path: Path, what: str) -> None:
+    """Raise `DataError` if a variable of a MATLAB v5 file is not what it says: scipy would follow
+    it, out of its memory."""
+    data = path.read_bytes()
+    order = ">" if data[126:128] == b"MI" else "<"
+    if len(data) < 128 or struct.unpack_from(order + "H", data, 124)[0] != _V5:
+        return
+    place = 128
+    while place + 8 <= len(data):
+        kind, size = struct.unpack_from(order + "II", data, place)
+        variable = data[place : place + 8 + size]
+        if kind == _COMPRESSED:
+            variable = zlib.decompress(variable[8:])
+        if why := mat_structure.problem(variable, order):
+            raise DataError(f"{path}: not readable as a MATLAB v5 file ({why}); expected {what}")
+        place += 8 + size
 
 
 def _inflated(file: BinaryIO, size: int, most: int) -> int:

@@ -5,7 +5,6 @@ kinds of things. Nobody has a name, nothing is described in words, and colors ar
 the one comparison that asks what they would change.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,8 @@ TREE = f"""
   {IMAGES}/        000000_0.jpg ...
   {ANNOTATION}
 """
+_FORM = '{"values": {label: [values]}, "images": [{"file", "person", "split", "labels"}]}'
+_LABELS = ("kind of ", "color of ")
 
 
 def load(root: Path) -> Dataset:
@@ -90,24 +91,39 @@ def named_labels(frame: pd.DataFrame) -> dict[str, tuple[str, ...]]:
 
 def _read(path: Path) -> tuple[dict[str, list[str]], list[dict[str, Any]]]:
     """Values of every label, and the images."""
+    content = checks.read_json(path, _FORM)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         values, rows = content["values"], content["images"]
-        for row in rows:
-            wrong = [n for n in values if row["labels"][n] not in (*values[n], None)]
-            if wrong or row["split"] not in SPLITS or not isinstance(row["person"], int):
+        for name, entries in values.items():
+            right = isinstance(entries, list) and all(isinstance(e, str) for e in entries)
+            if not right or len(set(entries)) != len(entries) or not name.startswith(_LABELS):
                 raise DataError(
-                    f"{path}: {row['file']}: expected a split of {SPLITS}, a number for the person "
-                    f"and labels among `values`; found {row}"
+                    f"{path}: values of {checks.shown(name)}: expected a label "
+                    f"({' or '.join(_LABELS)}...) and different names"
                 )
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(
-            f"{path}: not readable as JSON ({error})\n"
-            f"{checks.expected_and_found(TREE, path.parent)}"
-        ) from error
-    except (KeyError, TypeError) as error:
-        raise DataError(
-            f'{path}: expected {{"values": {{label: [values]}}, "images": [{{"file", "person", '
-            f'"split", "labels"}}]}}; {error!r}'
-        ) from error
+        files: set[str] = set()
+        for row in rows:
+            if problem := _problem(row, values, files):
+                raise DataError(f"{path}: {checks.shown(row['file'])}: {problem}")
+            files.add(row["file"])
+    except (LookupError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: expected {_FORM}; {checks.shown(repr(error))}") from error
     return values, rows
+
+
+def _problem(row: dict[str, Any], values: dict[str, list[str]], files: set[str]) -> str:
+    """What is wrong with an image's entry, "" if nothing is."""
+    if not isinstance(row["file"], str):
+        return "expected the name of a file"
+    if problem := checks.path_problem(row["file"]):
+        return problem
+    if row["file"] in files:
+        return "listed twice"
+    person = row["person"]
+    wrong = [n for n in values if row["labels"][n] not in (*values[n], None)]
+    if wrong or row["split"] not in SPLITS or type(person) is not int:
+        return (
+            f"expected a split of {SPLITS}, a number for the person and labels among `values`; "
+            f"found {checks.shown(row)}"
+        )
+    return "" if 0 <= person <= checks.MAX_ID else f"expected a person up to {checks.MAX_ID}"

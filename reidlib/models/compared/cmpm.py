@@ -50,6 +50,7 @@ class CMPMConfig:
     dropout: float = 0.3
     cmpm: bool = True
     cmpc: bool = True
+    weight_decay: float = 0.0  # of convolutions and joint layers, and of nothing else
 
 
 class CMPM(nn.Module):
@@ -88,7 +89,16 @@ class CMPM(nn.Module):
                 terms["cmpm"] = cmpm_loss(x, z, labels)
             if self.cfg.cmpc:
                 terms["cmpc"] = cmpc_loss(x, z, self.W, labels)
+            if self.cfg.weight_decay:
+                terms["l2"] = self.cfg.weight_decay / 2 * self.squares()
         return terms
+
+    def squares(self) -> Tensor:
+        """Sum of the squares of the weights that the authors' code regularizes."""
+        layers = [m for m in self.backbone.modules() if isinstance(m, nn.Conv2d)]
+        for joint in (self.joint_image, self.joint_text):
+            layers += [m for m in joint.modules() if isinstance(m, nn.Linear)]
+        return torch.stack([layer.weight.square().sum() for layer in layers]).sum()
 
     def forward(
         self, images: Tensor, tokens: Tensor, lengths: Tensor, labels: Tensor

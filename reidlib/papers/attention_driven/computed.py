@@ -7,6 +7,7 @@ Table 1 is written, as three identical units: `as_printed`. What the network has
 (projections, FC_reduce, normalization) is in `as_built`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -27,8 +28,15 @@ from reidlib.models.attention_driven import (
     Stream,
     Unit,
 )
+from reidlib.papers.driver import Place
 
 SIZE = (384, 192)
+_DATASET_OF_ROW = {
+    "cuhk03-labeled": "cuhk03-classic-labeled",
+    "cuhk03-detected": "cuhk03-classic-detected",
+    "market-1501": "market1501",
+    "dukemtmc-reid": "dukemtmc-reid",
+}
 _SPLITS_OF = {"market1501": ("train", "gallery")}  # what the printed number of images adds up
 
 
@@ -39,6 +47,20 @@ class Complexity:
     weights: int
     multiply_adds: int
     streams: int = 1
+
+
+def values(datasets: Mapping[str, Dataset]) -> dict[Place, float]:
+    """The cells of Tables 2 and 12; of Table 2, those of the datasets that are there, by name."""
+    found: dict[Place, float] = {
+        (2, row, column): value
+        for row, name in _DATASET_OF_ROW.items()
+        if name in datasets
+        for column, value in data_table(datasets[name]).items()
+    }
+    for row, network in complexity_table().items():
+        found[12, row, "FLOPs"] = network.multiply_adds
+        found[12, row, "PN (million)"] = network.weights / 1e6
+    return found
 
 
 # ------------------------------------------------------------------ Table 1

@@ -41,7 +41,7 @@ class Size:
     # By method: [stage, [[epochs, learning rate], ...]], ...
     stages: dict[str, tuple[tuple[str, tuple[tuple[int, float], ...]], ...]]
     own: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)  # by method
-    rows: tuple[str, ...] = tuple(CONFIGS)
+    rows: tuple[str, ...] = tuple(CONFIGS)  # methods that are measured
     batch_sizes: tuple[int, ...] = ()
 
 

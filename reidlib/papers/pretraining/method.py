@@ -15,9 +15,11 @@ from reidlib.data.dataset import Dataset
 from reidlib.data.formats.strangers import named_labels
 from reidlib.errors import DataError
 from reidlib.experiment import Experiment, Stage
-from reidlib.models.pretraining import Pretraining
+from reidlib.models.pretraining import FiveBranches, Pretraining, network
 from reidlib.papers.driver import Evaluated, prepared
 from reidlib.train import Compute
+
+Network = Pretraining | FiveBranches
 
 VAL = "held out"  # the one evaluation: pictures of other people, or other pictures of the classes
 
@@ -90,14 +92,14 @@ def used_labels(frame: pd.DataFrame, labels: str) -> dict[str, tuple[str, ...]]:
     return there
 
 
-def build(experiment: Experiment, data: LabelledData) -> Pretraining:
+def build(experiment: Experiment, data: LabelledData) -> Network:
     """The experiment's network for a dataset."""
-    return Pretraining(replace(experiment.model, classes=data.classes))
+    return network(replace(experiment.model, classes=data.classes))
 
 
 def batches(
     experiment: Experiment,
-    model: Pretraining,
+    model: Network,
     data: LabelledData,
     generator: torch.Generator,
     device: str,
@@ -113,13 +115,13 @@ def batches(
             yield LabelledBatch(images, data.train.labels[rows.to(device)])
 
 
-def losses(model: Pretraining, batch: LabelledBatch, stage: Stage) -> dict[str, Tensor]:
+def losses(model: Network, batch: LabelledBatch, stage: Stage) -> dict[str, Tensor]:
     """The mean cross-entropy of all labels."""
     return model(batch.images, batch.labels)
 
 
 @torch.inference_mode()
-def evaluate(model: Pretraining, data: LabelledData, compute: Compute) -> Evaluated:
+def evaluate(model: Network, data: LabelledData, compute: Compute) -> Evaluated:
     """Share of held-out images whose label is right, in percent: of each label, of those images
     that have it, and the mean of all labels. As `chance`, that of the most common value.
     """

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from reidlib.data.formats import imagefolder, strangers
 from reidlib.errors import UsageError
 from reidlib.experiment import Experiment, Stage, Training
-from reidlib.models.pretraining import PretrainingConfig
+from reidlib.models.attention_driven import AttentionDrivenConfig
+from reidlib.models.pretraining import FIVE_BRANCHES, PretrainingConfig
 from reidlib.papers.driver import Measured, Place, load_sizes
 
 RECIPE = 1  # raised whenever a change of the code changes what a training comes to
@@ -22,14 +24,15 @@ class Size:
     """What a profile changes: budgets, nothing else; see sizes.toml."""
 
     epochs: int
-    steps: int | None  # of an epoch; None: one pass
     lr: float
     batch_size: int
+    steps: int | None = None  # of an epoch; None: one pass
     crop_pad: int = 0
     optimizer: str = "adam"
     weight_decay: float = 0.0
     warmup_steps: int = 0
     decay: str = "none"
+    drop_every: int = 0  # epochs, after which the learning rate is divided by ten; 0: it is not
 
 
 SIZES = load_sizes("pretraining", Size)
@@ -90,22 +93,20 @@ def pretraining_of(experiment: Experiment, profile: str, labels: str = "kinds") 
     data = experiment.training.pretrained
     if data not in OWN:
         raise UsageError(f"{experiment.name}: no pretraining on {data!r}")
-    if f"{profile}-{data}" not in SIZES:
-        raise UsageError(f"profile {profile} has no pretraining on {data}")
-    config = experiment.model
     classes = data == imagefolder.NAME
     model = PretrainingConfig(
-        backbone=getattr(config, "backbone", "resnet50"),
-        width=config.width,
-        depths=config.depths,
+        **_shape(experiment.model),
         # Weights of one stride fit the other. Small pictures keep more of their rows with 1.
         last_stride=2 if classes else 1,
         labels="classes" if classes else labels,
-        norm=getattr(config, "backbone_norm", "bn"),
+        norm=getattr(experiment.model, "backbone_norm", "bn"),
     )
-    size = SIZES[f"{profile}-{data}"]
+    section = f"{profile}-{data}"
+    size = SIZES.get(f"{section}-{model.backbone.replace(' ', '-')}") or SIZES.get(section)
+    if size is None:
+        raise UsageError(f"profile {profile} has no pretraining on {data}")
     training = Training(
-        stages=(Stage("all", (size.lr,) * size.epochs),),
+        stages=(Stage("all", _rates(size)),),
         batch_size=size.batch_size,
         image_size=experiment.training.image_size,
         optimizer=size.optimizer,
@@ -117,3 +118,17 @@ def pretraining_of(experiment: Experiment, profile: str, labels: str = "kinds") 
     )
     name = f"{model.backbone} on {data} ({model.labels})" + (", GN" if model.norm == "gn" else "")
     return Experiment("pretraining", name, data, model, training, 0, RECIPE)
+
+
+def _shape(config: Any) -> dict[str, Any]:
+    """What a pretraining has of the network that is to start from it."""
+    if isinstance(config, AttentionDrivenConfig):
+        shape = {"backbone": FIVE_BRANCHES, "depths": config.units, "E": (config.E_g, config.E_p)}
+    else:
+        shape = {"backbone": getattr(config, "backbone", "resnet50"), "depths": config.depths}
+    return {**shape, "width": config.width}
+
+
+def _rates(size: Size) -> tuple[float, ...]:
+    every = size.drop_every or size.epochs
+    return tuple(size.lr / 10 ** (epoch // every) for epoch in range(size.epochs))

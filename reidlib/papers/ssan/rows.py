@@ -60,7 +60,7 @@ class Size:
     pretrained: str = ""
     methods: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by dataset; of none: all
     margins_on: tuple[str, ...] = ("cuhk-pedes", "icfg-pedes")  # datasets of Figure 7
-    own: dict[str, dict[str, Any]] = field(default_factory=dict)  # settings of a method's authors
+    own: dict[str, dict[str, Any]] = field(default_factory=dict)  # a method's authors' settings
     starts: tuple[Place, ...] = ()  # cells that are measured from other starts, too
 
 
@@ -147,7 +147,8 @@ def _config(size: Size, method: str, network: str) -> Any:
         V = -(-300 * size.V // 512)
         return dual_path.DualPathConfig(**shape, V=V, text_units=size.text_units)
     if method == "cmpm-cmpc":
-        return cmpm.CMPMConfig(**shape, V=size.V, H=size.N, P=size.N)
+        own = size.own.get(method, {}).get("model", {})
+        return cmpm.CMPMConfig(**shape, V=size.V, H=size.N, P=size.N, **own)
     sizes = {"V": size.V, "M": size.M, "M_": size.M_, "N": size.N}
     variant = ssan.VARIANTS[_VARIANTS[method]]
     return ssan.SSANConfig(**shape, **sizes, fixed_epochs=size.fixed_epochs, **variant)
@@ -167,7 +168,7 @@ def _training(size: Size, method: str, dataset: str) -> Training:
         pretrained=size.pretrained,
         steps=size.steps.get(dataset),
     )
-    own = dict(size.own.get(method, {}))
+    own = {name: v for name, v in size.own.get(method, {}).items() if name != "model"}
     if "stages" in own:
         own["stages"] = tuple(Stage(name, rates(lr), frozen) for name, lr, frozen in own["stages"])
     return replace(settings, **own)

@@ -16,6 +16,7 @@ from reidlib.report.figures.basics import (
 from reidlib.report.figures.curves import caption_lengths, curves
 from reidlib.report.figures.forest import forest
 from reidlib.report.figures.galleries import contact_sheet, gallery, image_search, picture_rows
+from reidlib.report.figures.poses import body_parts
 from reidlib.report.figures.sweeps import against_reference, sweep
 from reidlib.report.figures.world import drawn_shot
 
@@ -29,6 +30,7 @@ __all__ = [
     "SERIES",
     "against_reference",
     "attention_grid",
+    "body_parts",
     "caption_lengths",
     "chart",
     "contact_sheet",

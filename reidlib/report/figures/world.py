@@ -12,7 +12,7 @@ from reidlib.report.figures.basics import BLUE, SERIES, figure, new_figure
 from reidlib.report.palette import HEAD, INK
 
 # Pairs of joints that a line connects, in OpenPose-COCO order.
-_LIMBS = (
+LIMBS = (
     (0, 1), (1, 2), (2, 3), (3, 4), (1, 5), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11),
     (11, 12), (12, 13), (0, 14), (14, 16), (0, 15), (15, 17),
 )  # fmt: skip
@@ -62,7 +62,7 @@ def drawn_shot(
             columns[near], rows[near], str(label), fontsize=8, bbox=box, ha="center", va="center"
         )
     pose.imshow(image, alpha=0.3)
-    for first, second in _LIMBS:
+    for first, second in LIMBS:
         shown = bool(joints[first, 2] and joints[second, 2])
         x, y = joints[[first, second], :2].T
         pose.plot(x, y, color=INK.light, linewidth=1.6, linestyle="-" if shown else ":")
