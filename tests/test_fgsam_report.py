@@ -106,13 +106,13 @@ def test_weights_of_the_channel_parse_blocks(trained) -> None:
 
 
 def test_table_1_says_what_is_learned_and_what_is_printed() -> None:
-    table = explore.table_1().set_index("data set")
-    assert table.loc["Market-1501"].tolist().count("✓") == 12 == len(MARKET.attributes)
-    duke = table.loc["DukeMTMC-reID"]
-    assert duke["number"] == 10 == len(DUKE.attributes)
+    table = explore.table_1().set_index("attribute")
+    assert table["Market-1501"].tolist().count("✓") == 12 == len(MARKET.attributes)
+    duke, peta = table["DukeMTMC-reID"], table["PETA"]
+    assert duke["number"] == "10" == str(len(DUKE.attributes))
     assert duke["bag"] == "learned" and duke["age"] == "printed"  # the ticks are shifted
-    assert table.loc["PETA", "L.up"] == "printed" and table.loc["PETA", "L.low"] == "learned"
-    assert set(NAMES) <= set(table.columns)
+    assert peta["L.up"] == "printed" and peta["L.low"] == "learned" and peta["number"] == "13"
+    assert list(table.index) == [*NAMES, "number"] and table.loc["boots", "branch"] == "lower leg"
 
 
 def test_labels_are_counted_by_class(session) -> None:
@@ -156,6 +156,11 @@ def test_phases_are_in_the_order_in_which_they_are_trained(session) -> None:
     found = explore.phases(session)
     assert list(found)[1:] == ["Base", "pose resolve net on coco-keypoints",
                                "Base + Pose + attributes", "Base + Pose + LRAM + FTL"]  # fmt: skip
+    table = explore.phase_table(session).set_index("phase")
+    assert table["starts from"].tolist() == [
+        "random weights", "strangers", "random weights",
+        "Base; pose resolve net on coco-keypoints", "Base + Pose + attributes",
+    ]  # fmt: skip
     planned = [p.key for p in plan_experiments(session, [explore.final(session)])]
     assert len(planned) == len(found) == 5
 

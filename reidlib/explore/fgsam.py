@@ -80,6 +80,27 @@ def phases(session: Session) -> dict[str, Experiment]:
     return {experiment.name: experiment for experiment in found}
 
 
+def phase_table(session: Session) -> pd.DataFrame:
+    """How each of `phases` is trained, and which weights it starts from."""
+    rows = []
+    for name, experiment in phases(session).items():
+        training = experiment.training
+        steps = f"{training.steps} steps" if training.steps else "one pass"
+        rows.append(
+            {
+                "phase": name,
+                "data set": TITLES.get(experiment.dataset, experiment.dataset),
+                "batch": training.batch_size,
+                "an epoch": steps,
+                "learning rates": common.learning_rates(training),
+                "starts from": training.pretrained
+                or "; ".join(earlier.name for earlier in experiment.before)
+                or "random weights",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
 def datasets_of(session: Session) -> list[str]:
     """The datasets that this profile trains on, that of the key points included."""
     named = dict.fromkeys(e.dataset for e in driver.experiments("fgsam", session.profile))
@@ -179,17 +200,20 @@ def key_point_table(session: Session) -> pd.DataFrame | None:
 def table_1() -> pd.DataFrame:
     """Table I from the label files: what is learned of each dataset, beside what is printed.
 
-    "✓": learned and printed. "learned": not printed. "printed": not labeled, so not learned.
+    "✓": learned and printed. "learned": not printed. "printed": not labeled, so not learned. A row
+    per attribute, and one with their numbers.
     """
     printed = load_tables("fgsam")[1]
-    rows = []
+    words = {(True, True): "✓", (True, False): "learned", (False, True): "printed"}
+    columns = {"attribute": [*NAMES, "number"]}
+    columns["in words"] = [*(IN_WORDS[name] for name in NAMES), "attributes that are learned"]
+    columns["branch"] = [*(PART_OF[name] for name in NAMES), ""]
     for slug, dataset in _ROWS.items():
         known = {attribute.name for attribute in attributes_of(dataset)}
         ticks = printed.row(slug).values
-        words = {(True, True): "✓", (True, False): "learned", (False, True): "printed"}
-        cells = {name: words.get((name in known, ticks[name] == "✓"), "") for name in NAMES}
-        rows.append({"data set": TITLES[dataset], **cells, "number": len(known)})
-    return pd.DataFrame(rows)
+        cells = [words.get((name in known, ticks[name] == "✓"), "") for name in NAMES]
+        columns[TITLES[dataset]] = [*cells, str(len(known))]
+    return pd.DataFrame(columns)
 
 
 def attributes_of(dataset: str) -> tuple[Attribute, ...]:
