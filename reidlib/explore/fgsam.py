@@ -266,7 +266,8 @@ def accuracy_table(session: Session) -> pd.DataFrame | None:
     def mean(kind: str, name: str) -> float:
         return float(np.mean([run.metrics[kind][ATTRIBUTES][name] for run in runs]))
 
-    names = list(runs[0].metrics["evaluations"][ATTRIBUTES])
+    found = runs[0].metrics["evaluations"][ATTRIBUTES]
+    names = [name for name in ("mean", *NAMES) if name in found]
     return pd.DataFrame(
         {
             "attribute": IN_WORDS.get(name, "mean of all"),
