@@ -24,9 +24,9 @@ from reidlib.papers import driver
 from reidlib.papers.fgsam.method import ATTRIBUTES
 from reidlib.papers.fgsam.rows import FIGURE_5, SWEEPS
 from reidlib.papers.image_to_image import encode
-from reidlib.papers.intervals import Difference, compare, samples
+from reidlib.papers.intervals import Difference
 from reidlib.papers.pose_pretraining.method import VAL
-from reidlib.papers.tables import Measurement, load_tables
+from reidlib.papers.tables import load_tables
 from reidlib.run.plan import key_of
 from reidlib.run.session import Session
 from reidlib.run.store import RunLike
@@ -80,6 +80,27 @@ def phases(session: Session) -> dict[str, Experiment]:
     return {experiment.name: experiment for experiment in found}
 
 
+def phase_table(session: Session) -> pd.DataFrame:
+    """How each of `phases` is trained, and which weights it starts from."""
+    rows = []
+    for name, experiment in phases(session).items():
+        training = experiment.training
+        steps = f"{training.steps} steps" if training.steps else "one pass"
+        rows.append(
+            {
+                "phase": name,
+                "data set": TITLES.get(experiment.dataset, experiment.dataset),
+                "batch": training.batch_size,
+                "an epoch": steps,
+                "learning rates": common.learning_rates(training),
+                "starts from": training.pretrained
+                or "; ".join(earlier.name for earlier in experiment.before)
+                or "random weights",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
 def datasets_of(session: Session) -> list[str]:
     """The datasets that this profile trains on, that of the key points included."""
     named = dict.fromkeys(e.dataset for e in driver.experiments("fgsam", session.profile))
@@ -94,6 +115,13 @@ def load_trained(session: Session) -> Trained | None:
     model, data = found
     query, gallery = (encode(model.embed, split) for split in (data.query, data.gallery))
     return Trained(model, data, query, gallery)
+
+
+def image_retrievals(
+    trained: Trained, queries: Sequence[int], k: int = 8
+) -> list[list[common.Ranked]]:
+    """The gallery images nearest to each query: see `common.image_retrievals`."""
+    return common.image_retrievals(trained.data, trained.query, trained.gallery, queries, k)
 
 
 # ------------------------------------------------------------------ joints, limbs, parts
@@ -172,17 +200,20 @@ def key_point_table(session: Session) -> pd.DataFrame | None:
 def table_1() -> pd.DataFrame:
     """Table I from the label files: what is learned of each dataset, beside what is printed.
 
-    "✓": learned and printed. "learned": not printed. "printed": not labeled, so not learned.
+    "✓": learned and printed. "learned": not printed. "printed": not labeled, so not learned. A row
+    per attribute, and one with their numbers.
     """
     printed = load_tables("fgsam")[1]
-    rows = []
+    words = {(True, True): "✓", (True, False): "learned", (False, True): "printed"}
+    columns = {"attribute": [*NAMES, "number"]}
+    columns["in words"] = [*(IN_WORDS[name] for name in NAMES), "attributes that are learned"]
+    columns["branch"] = [*(PART_OF[name] for name in NAMES), ""]
     for slug, dataset in _ROWS.items():
         known = {attribute.name for attribute in attributes_of(dataset)}
         ticks = printed.row(slug).values
-        words = {(True, True): "✓", (True, False): "learned", (False, True): "printed"}
-        cells = {name: words.get((name in known, ticks[name] == "✓"), "") for name in NAMES}
-        rows.append({"data set": TITLES[dataset], **cells, "number": len(known)})
-    return pd.DataFrame(rows)
+        cells = [words.get((name in known, ticks[name] == "✓"), "") for name in NAMES]
+        columns[TITLES[dataset]] = [*cells, str(len(known))]
+    return pd.DataFrame(columns)
 
 
 def attributes_of(dataset: str) -> tuple[Attribute, ...]:
@@ -235,7 +266,8 @@ def accuracy_table(session: Session) -> pd.DataFrame | None:
     def mean(kind: str, name: str) -> float:
         return float(np.mean([run.metrics[kind][ATTRIBUTES][name] for run in runs]))
 
-    names = list(runs[0].metrics["evaluations"][ATTRIBUTES])
+    found = runs[0].metrics["evaluations"][ATTRIBUTES]
+    names = [name for name in ("mean", *NAMES) if name in found]
     return pd.DataFrame(
         {
             "attribute": IN_WORDS.get(name, "mean of all"),
@@ -282,37 +314,30 @@ def sweeps(session: Session) -> dict[str, Sweep]:
         scores: dict[str, list[float | None]] = {}
         differences: dict[str, list[Difference | None]] = {}
         for metric in ("mAP", "Rank-1"):
-            measured = {name: _measured(session, parameter, f"{name}, {metric}") for name in names}
-            if not any(measured.values()):
+            cells = [
+                driver.cell(
+                    "fgsam", session.profile, FIGURE_5, parameter, f"{name}, {metric}",
+                    session.seeds,
+                )
+                for name in names
+            ]  # fmt: skip
+            if not any(cells):
                 continue
-            usual = measured[_USUAL[parameter]]
-            scores[metric] = [_mean(measured[name]) for name in names]
+            measured = [common.measurements(session, cell) for cell in cells]
+            usual = measured[names.index(_USUAL[parameter])]
+            scores[metric] = [common.mean_of(mine) for mine in measured]
             differences[metric] = [
-                None if name == _USUAL[parameter] else compare(samples(usual), samples(mine))
-                for name, mine in measured.items()
+                None if mine is usual else common.difference(usual, mine) for mine in measured
             ]
         if scores:
             found[parameter] = Sweep(names, _USUAL[parameter], scores, differences)
     return found
 
 
-def _measured(session: Session, parameter: str, column: str) -> list[Measurement]:
-    """One measurement per seed; without a run where it, or its data, is not there."""
-    cell = driver.cell("fgsam", session.profile, FIGURE_5, parameter, column, session.seeds)
-    if cell is None:
-        return []
-    return [Measurement(_run(session, e), cell.evaluation, cell.metric) for e in cell.experiments]
-
-
 def _run(session: Session, experiment: Experiment) -> RunLike | None:
     with contextlib.suppress(DataError):
         return session.store.load(key_of(session, experiment))
     return None
-
-
-def _mean(measurements: Sequence[Measurement]) -> float | None:
-    values = [value for m in measurements if (value := m.result()) is not None]
-    return float(np.mean(values)) if values else None
 
 
 # ------------------------------------------------------------------ the data

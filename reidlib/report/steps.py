@@ -50,7 +50,9 @@ def settings(experiment: Experiment, caption: str) -> Html:
         "optimizer": training.optimizer,
         "steps per epoch": training.steps or "one pass over the training split",
         "learning rates": learning_rates(training),
-        "starts from": training.pretrained or "random weights",
+        "starts from": training.pretrained
+        or "; ".join(earlier.name for earlier in experiment.before)
+        or "random weights",
     }
     return settings_table(experiment.model, caption, more=more, hide=("ids", "vocabulary"))
 
