@@ -175,7 +175,7 @@ def test_trainings_begin_with_the_pretrained_weights(session, method):
     experiment, (pretraining, _) = run_of(session, method, "GN")
     dataset = session.dataset("dukemtmc-reid")
     data = imgnet.prepare(experiment, dataset, session.cache, "cpu")
-    model = driver.initialized(experiment, data, pretraining.weights)
+    model = driver.initialized(experiment, data, [pretraining.weights])
     start = load_file(pretraining.weights)
     assert any(isinstance(part, nn.GroupNorm) for part in model.backbone.modules())
     for name, value in model.backbone.state_dict().items():
