@@ -212,6 +212,13 @@ def test_levels_are_compared_on_real_data_only(charted: list[Any]) -> None:
         assert (left == right) is same
 
 
+def test_a_sweep_that_the_paper_does_not_have_is_one_panel() -> None:
+    html = figures.sweep([4, 8], {}, {"BN": [10, 20]}, xlabel="n", synthetic=True, caption="Ours.")
+    (alt,) = alts(html)
+    assert "measured here" in alt and "BN: highest 20.00 at 8" in alt
+    assert "<figcaption>Ours. Synthetic data.</figcaption>" in html.html
+
+
 def reference_figure() -> Any:
     """Adaptive is better than 0.1, as good as 0.15, and 0.2 was not run; no ICFG-PEDES."""
     differences = [Difference(50.0, 34.0, 66.0, 1, 40), Difference(0.0, 0.0, 0.0, 1, 40), None]
