@@ -353,7 +353,7 @@ def test_cuts_are_kept(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert torch.equal(first.joints, again.joints) and torch.equal(first.heights, again.heights)
     rows = torch.arange(len(first))
     assert torch.equal(first.pixels.take(rows), again.pixels.take(rows))
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".lock", ".npy", ".npz"]
+    assert len(list(tmp_path.glob("poses-*.np[yz]"))) == 2
 
 
 def test_cuts_are_mapped_and_not_read(world: Path, tmp_path: Path) -> None:
@@ -375,7 +375,7 @@ def test_cutting_that_is_stopped_leaves_nothing(
     monkeypatch.setattr(pose_people, "cut", stopped)
     with pytest.raises(KeyboardInterrupt):
         pose_people.people_of(coco.load(world), "val", SIZE, tmp_path, "cpu")
-    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
+    assert {path.suffix for path in tmp_path.iterdir()} == {".lock"}
 
 
 def test_a_picture_of_another_size(copy: Path, tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_annotation_of_another_form(copied):
 
 def test_annotation_that_is_no_json(copied):
     (copied / strangers.FOLDER / strangers.ANNOTATION).write_text("[1, 2")
-    with pytest.raises(DataError, match=r"labels\.json: not readable as JSON"):
+    with pytest.raises(DataError, match=r"labels\.json: not valid JSON"):
         strangers.load(copied)
 
 

@@ -127,7 +127,7 @@ def _cache_key(paths: Sequence[Path], size: tuple[int, ...], cache_dir: Path) ->
 
 def _seal_of(path: Path) -> Path:
     """The file with the digest of a cache file's content."""
-    return path.with_suffix(".sha256")
+    return path.with_name(f"{path.name}.sha256")
 
 
 def seal(path: Path, cache_dir: Path) -> None:
