@@ -108,6 +108,14 @@ def test_a_phase_starts_from_the_one_before_and_shares_it(profile: str) -> None:
     assert pose.training.image_size == joined.training.image_size
 
 
+def test_costs_know_the_pose_resolve_net() -> None:
+    base, joined, last = (
+        driver.cost(experiment("study", 4, row, "Market mAP"))
+        for row in ("base", "base-pose", "base-pose-lram-ftl")
+    )
+    assert 1.5 * base < joined == last
+
+
 def test_without_channel_parse_blocks_from_the_second_phase_on() -> None:
     without = experiment("study", 5, "ours-without-cpb", "mAP")
     usual = experiment("study", 5, "ours", "mAP")

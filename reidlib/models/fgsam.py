@@ -159,6 +159,11 @@ class FGSAM(nn.Module):
         if cfg.cpb:
             self.pose.add_cpbs()
 
+    @property
+    def beside(self) -> tuple[nn.Module, ...]:
+        """What sees the image beside the backbone."""
+        return (self.pose,) if self.cfg.pose else ()
+
     def load_start(self, state: Mapping[str, Tensor]) -> None:
         """Take over what an earlier phase, or a training on key points, has learned.
 

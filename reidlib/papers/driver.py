@@ -411,8 +411,9 @@ def load_trained(experiment: Experiment, data: Any, weights: Path) -> nn.Module:
 
 @lru_cache(maxsize=4096)
 def cost(experiment: Experiment) -> float:
-    """Multiply-adds of one training image, forward and backward: those of the backbone, and where
-    the network has a `text_cost`, those of reading a caption of 24 words.
+    """Multiply-adds of one training image, forward and backward: those of the backbone, of the
+    networks `beside` it that see the image, too, if there are any, and where there is a
+    `text_cost`, those of reading a caption of 24 words.
 
     A ResNet's count twice: its many thin layers take about twice as long per multiply-add.
     """
@@ -422,21 +423,23 @@ def cost(experiment: Experiment) -> float:
     slow = 2 if isinstance(model.backbone, ResNet) else 1
     shape = tuple(
         getattr(experiment.model, name, None)
-        for name in ("backbone", "width", "depths", "units", "last_stride")
+        for name in ("backbone", "width", "depths", "units", "last_stride", "pose", "pose_width")
     )
     key = type(experiment.model), shape, experiment.training.image_size
     if key not in _FLOPS:
-        _FLOPS[key] = _flops(model.backbone, experiment.training.image_size)
+        size = experiment.training.image_size
+        beside = sum(_flops(network, size) for network in getattr(model, "beside", ()))
+        _FLOPS[key] = slow * _flops(model.backbone, size) + beside
     words = model.text_cost(24) if hasattr(model, "text_cost") else 0
-    return 3 * (slow * _FLOPS[key] / 2 + words)
+    return 3 * (_FLOPS[key] / 2 + words)
 
 
-_FLOPS: dict[tuple[Any, ...], float] = {}  # of backbones, by their shape: rows share few of them
+_FLOPS: dict[tuple[Any, ...], float] = {}  # of an image, by shape: rows share few of them
 
 
-def _flops(backbone: nn.Module, image_size: tuple[int, int]) -> float:
+def _flops(network: nn.Module, image_size: tuple[int, int]) -> float:
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        backbone(torch.empty(1, 3, *image_size))
+        network(torch.empty(1, 3, *image_size))
     return counter.get_total_flops()
