@@ -157,6 +157,8 @@ def test_outlines_cover_the_people(world: Path) -> None:
         (lambda c: c["annotations"][0]["keypoints"].__setitem__(2, 3), "v = 3"),
         (lambda c: c["annotations"][0]["keypoints"].__setitem__(0, float("nan")), "NaN"),
         (lambda c: c["annotations"][0].update(bbox=[0, 0, float("inf"), 4]), "bbox with NaN"),
+        (lambda c: c["annotations"][0].update(area=None), "area with NaN"),
+        (lambda c: c["annotations"][0].update(area=[1, 2]), "expected a number of pixels"),
         (lambda c: c["annotations"][0].update(bbox=[0, 0, -3, 4]), "bbox"),
         (lambda c: c["annotations"][0].update(bbox=["a", 0, 3, 4]), "expected numbers"),
         (lambda c: c["annotations"][0].update(image_id=-7), "image -7, which is not listed"),
