@@ -355,7 +355,14 @@ def test_cuts_are_kept(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert torch.equal(first.joints, again.joints) and torch.equal(first.heights, again.heights)
     rows = torch.arange(len(first))
     assert torch.equal(first.pixels.take(rows), again.pixels.take(rows))
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".lock", ".npy", ".npz"]
+    kept = sorted(path.suffix for path in tmp_path.glob("poses-*"))
+    assert kept == [".lock", ".npy", ".npz", ".sha256", ".sha256"]
+    for damaged in (*tmp_path.glob("*.npy"), *tmp_path.glob("*.npz")):
+        content = damaged.read_bytes()
+        damaged.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        with pytest.raises(pytest.fail.Exception, match="cut out again"):
+            pose_people.people_of(dataset, "val", SIZE, tmp_path, "cpu")
+        damaged.write_bytes(content)
 
 
 def test_cuts_are_mapped_and_not_read(world: Path, tmp_path: Path) -> None:
