@@ -293,7 +293,7 @@ def spoil(path: Path, rng: random.Random) -> Callable[[], None]:
 
     def mend() -> None:
         if renamed != path:
-            renamed.unlink()
+            renamed.unlink(missing_ok=True)
         restore(path, before)
 
     if path.suffix.lower() in PICTURES and rng.random() < 0.3:

@@ -137,6 +137,8 @@ def seal(path: Path, cache_dir: Path) -> None:
 
 def is_whole(path: Path, cache_dir: Path) -> bool:
     """Whether a cache file is there and as it was written."""
+    if not path.is_file():
+        return False
     try:
         return content.digests([path], cache_dir) == [read_regular(_seal_of(path)).decode()]
     except (DataError, OSError, ValueError):
