@@ -44,7 +44,7 @@ __all__ = [*_HOME]
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
-        raise AttributeError(f"module 'reidlib' has no attribute {name!r}; it has {dir()}")
+        raise AttributeError(f"module 'reidlib' has no attribute {name!r}; it has {__dir__()}")
     return getattr(importlib.import_module(_HOME[name]), name)
 
 

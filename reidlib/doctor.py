@@ -64,10 +64,9 @@ def runs(results: Path) -> list[Finding]:
     rows = []
     for folder in sorted(results.glob("*/runs")):
         store = Store(folder.parent)
-        finished = [run for path in folder.glob("*/") if (run := store.load_trained(path.name))]
-        unfinished = sum(
-            path.name not in {run.key for run in finished} for path in folder.glob("*/")
-        )
+        names = [path.name for path in folder.glob("*/") if not path.name.startswith(".")]
+        finished = [run for name in names if (run := store.load_trained(name))]
+        unfinished = len(names) - len(finished)
         stale = sum(
             not is_todays(str(run.experiment.get("paper")), run.provenance.get("source"))
             for run in finished

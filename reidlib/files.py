@@ -99,7 +99,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     Raises `StoreError` when the disk is full or the folder is not writable; the old file stays.
     """
     if isinstance(content, str):
-        content = content.encode()
+        content = content.encode("utf-8", "backslashreplace")  # halves of characters as \\ud800
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with explain_os_errors(path, "writing it"):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -293,7 +293,7 @@ def spoil(path: Path, rng: random.Random) -> Callable[[], None]:
 
     def mend() -> None:
         if renamed != path:
-            renamed.unlink()
+            renamed.unlink(missing_ok=True)
         restore(path, before)
 
     if path.suffix.lower() in PICTURES and rng.random() < 0.3:
@@ -349,6 +349,7 @@ def restore(path: Path, content: bytes) -> None:
 def build(root: Path) -> list[Target]:
     """Everything that is read, tiny, below `root`."""
     world = root / "world"
+    assert set(WORLD) == set(FORMATS)  # a new format is damaged, too
     for name, ids in WORLD.items():
         write(name, world, seed=3, ids=ids, size=(32, 16))
     shutil.copytree(world, root / "sealed")

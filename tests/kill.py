@@ -56,7 +56,7 @@ write_index(session.folder)
 
 # What a stage leaves on disk when it begins.
 SIGNS = {
-    "starting": ".",
+    "starting": "",
     "drawing": "data/.CUHK-PEDES.unfinished/SYNTHETIC.json",
     "caching": "results/cache",
     "training": "results/smoke/runs/*/checkpoint.pt",
@@ -91,7 +91,7 @@ def children(pid: int) -> list[int]:
 def kill_in(process: subprocess.Popen, folder: Path, stage: str, rng: random.Random) -> bool:
     """Kill a command some moments after a stage has begun; False if it ended before."""
     sign, began = SIGNS[stage], time.monotonic()
-    while process.poll() is None and not any(folder.glob(sign)):
+    while sign and process.poll() is None and not any(folder.glob(sign)):
         time.sleep(0.02)
         if time.monotonic() - began > PATIENCE:
             raise TimeoutError(f"no end in {PATIENCE:.0f} s, while waiting for {stage}")

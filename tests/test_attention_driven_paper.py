@@ -244,7 +244,7 @@ def test_rows_start_from_the_same_numbers(session: Session) -> None:
         start = trained(session, experiment.start)
         if data is None:
             data = method.prepare(experiment, session.dataset(MARKET), session.cache, "cpu")
-        models.append(driver.initialized(experiment, data, start.weights))
+        models.append(driver.initialized(experiment, data, [start.weights]))
     assert differently_started(*models) == set()
     state = load_file(start.weights)
     for model in models:
@@ -274,6 +274,18 @@ def test_tables_2_and_12_are_computed(session: Session) -> None:
     assert tables[2].cells["market-1501", "Images"].measured == images
     assert round(tables[12].cells["full-model", "PN (million)"].measured, 1) == 10.4
     assert tables[12].cells["full-model", "FLOPs"].measured == pytest.approx(2.69e9, rel=2e-3)
+
+
+def test_counts_are_whole_and_networks_are_not_called_synthetic(session: Session) -> None:
+    pytest.importorskip("matplotlib")
+    from reidlib.report.tables import published_table
+
+    filled = collect(session, PAPER).tables
+    counts, sizes = (published_table(filled[n], synthetic=True).html for n in (2, 12))
+    train = int(filled[2].cells["dukemtmc-reid", "Images"].measured)
+    assert f">{train}<" in counts and f"{train}.00" not in counts
+    assert ">synthetic data<" in counts and "synthetic data" not in sizes
+    assert sizes.count("2.69e") == 2  # printed and computed
 
 
 def test_of_data_that_is_not_there_table_2_says_nothing(world: Path, tmp_path: Path) -> None:

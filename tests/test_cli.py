@@ -154,7 +154,7 @@ def test_dry_run_lists_runs_and_trains_nothing(tiny_world, tmp_path):
     assert done.returncode == 0, done.stderr
     assert " runs, 0 done" in done.stdout
     lines = done.stdout.splitlines()
-    assert sum(" missing " in line for line in lines) == 78
+    assert sum(" missing " in line for line in lines) == 77
     assert all(" no data " in line for line in lines if "dukemtmc-reid" in line)
     assert not (tmp_path / "smoke" / "runs").exists()
 

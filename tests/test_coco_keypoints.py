@@ -157,6 +157,8 @@ def test_outlines_cover_the_people(world: Path) -> None:
         (lambda c: c["annotations"][0]["keypoints"].__setitem__(2, 3), "v = 3"),
         (lambda c: c["annotations"][0]["keypoints"].__setitem__(0, float("nan")), "NaN"),
         (lambda c: c["annotations"][0].update(bbox=[0, 0, float("inf"), 4]), "bbox with NaN"),
+        (lambda c: c["annotations"][0].update(area=None), "area with NaN"),
+        (lambda c: c["annotations"][0].update(area=[1, 2]), "expected a number of pixels"),
         (lambda c: c["annotations"][0].update(bbox=[0, 0, -3, 4]), "bbox"),
         (lambda c: c["annotations"][0].update(bbox=["a", 0, 3, 4]), "expected numbers"),
         (lambda c: c["annotations"][0].update(image_id=-7), "image -7, which is not listed"),
@@ -353,7 +355,14 @@ def test_cuts_are_kept(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert torch.equal(first.joints, again.joints) and torch.equal(first.heights, again.heights)
     rows = torch.arange(len(first))
     assert torch.equal(first.pixels.take(rows), again.pixels.take(rows))
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".lock", ".npy", ".npz"]
+    kept = sorted(path.suffix for path in tmp_path.glob("poses-*"))
+    assert kept == [".lock", ".npy", ".npz", ".sha256", ".sha256"]
+    for damaged in (*tmp_path.glob("*.npy"), *tmp_path.glob("*.npz")):
+        content = damaged.read_bytes()
+        damaged.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        with pytest.raises(pytest.fail.Exception, match="cut out again"):
+            pose_people.people_of(dataset, "val", SIZE, tmp_path, "cpu")
+        damaged.write_bytes(content)
 
 
 def test_cuts_are_mapped_and_not_read(world: Path, tmp_path: Path) -> None:
@@ -375,7 +384,7 @@ def test_cutting_that_is_stopped_leaves_nothing(
     monkeypatch.setattr(pose_people, "cut", stopped)
     with pytest.raises(KeyboardInterrupt):
         pose_people.people_of(coco.load(world), "val", SIZE, tmp_path, "cpu")
-    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
+    assert {path.suffix for path in tmp_path.iterdir()} == {".lock"}
 
 
 def test_a_picture_of_another_size(copy: Path, tmp_path: Path) -> None:

@@ -47,9 +47,10 @@ why = "It is the simplest."
 """
 CELLS = {
     "parameters": "import os\n\nprofile = 'smoke'\nresults = None\ndata = None\nseeds = None\n"
-    "device = 'auto'\njobs = None\nworld_seed = 0\ntrain_missing = True",
+    "device = 'auto'\njobs = None\nworld_seed = 0\nimagefolder = None\ntrain_missing = True",
     "begin": "from reidlib.report import steps, style\nfrom reidlib.run.session import Session\n\n"
-    "session = Session.create(profile, results, data, seeds, device, jobs, world_seed)\nstyle()",
+    "session = Session.create(\n    profile, results, data, seeds, device, jobs, world_seed, "
+    "imagefolder\n)\nstyle()",
     "train": "steps.train(session, 'mynet', train_missing)",
     "tables": "outcome = steps.outcome(session, 'mynet')\noutcome.table(1)",
     "claims": "outcome.claims()",

@@ -212,6 +212,13 @@ def test_levels_are_compared_on_real_data_only(charted: list[Any]) -> None:
         assert (left == right) is same
 
 
+def test_a_sweep_that_the_paper_does_not_have_is_one_panel() -> None:
+    html = figures.sweep([4, 8], {}, {"BN": [10, 20]}, xlabel="n", synthetic=True, caption="Ours.")
+    (alt,) = alts(html)
+    assert "measured here" in alt and "BN: highest 20.00 at 8" in alt
+    assert "<figcaption>Ours. Synthetic data.</figcaption>" in html.html
+
+
 def reference_figure() -> Any:
     """Adaptive is better than 0.1, as good as 0.15, and 0.2 was not run; no ICFG-PEDES."""
     differences = [Difference(50.0, 34.0, 66.0, 1, 40), Difference(0.0, 0.0, 0.0, 1, 40), None]
@@ -500,3 +507,32 @@ def test_forest_of_one_number_has_a_scale() -> None:
     (axis, *_) = svgs(figures.forest([result("undecided", 0)]))
     numbers = [text.text for text in axis.iter("{http://www.w3.org/2000/svg}text")]
     assert "0" in numbers and 2 <= len(numbers) <= 7
+
+
+# ------------------------------------------------------------------ poses and parts
+
+
+def test_body_parts_tell_what_was_found() -> None:
+    people = 3
+    images = [np.full((20, 10, 3), 40 * n, np.uint8) for n in range(people)]
+    joints = [np.column_stack((np.linspace(0, 1, 18), np.linspace(0, 1, 18), np.arange(18) < found))
+              for found in (18, 5)]  # fmt: skip
+    boxes = [np.array([[0, -0.2, 1, 1.1], [0, 0, 1, 0.5], [0, 0.4, 1, 1]])] * people
+    cuts = [np.zeros((2, 6, 12, 3), np.uint8)] * people
+    shown = figures.body_parts(
+        images, [*joints, None], boxes, images, cuts, ("body", "top", "bottom"), caption="People."
+    ).html
+    assert "People. Picture 1: 18 of 18 joints found; picture 2: 5 of 18" in shown
+    assert "picture 3: no usable pose, fixed strips" in shown
+    assert "joints and boxes of body, top, bottom" in shown and shown.count("<img") == 1
+    with pytest.raises(ValueError, match="3 images, and another number"):
+        figures.body_parts(images, joints, boxes, images, cuts, ("a",), caption="")
+
+
+def test_parts_are_stacked_with_a_line_between() -> None:
+    from reidlib.report.figures.poses import _stacked
+
+    parts = np.zeros((4, 24, 8, 3), np.uint8)
+    stacked = _stacked(parts)
+    assert stacked.shape == (4 * 24 + 3 * 2, 8, 3)
+    assert (stacked[24:26] == 255).all() and (stacked[:24] == 0).all() and (stacked[-1] == 0).all()

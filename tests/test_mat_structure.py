@@ -84,10 +84,10 @@ def test_what_is_wrong(tmp_path: Path, before: tuple, after: tuple, why: str) ->
 def test_no_damage_kills_the_process(tmp_path: Path) -> None:
     """Without the check some of these end it by signal 11."""
     path = tmp_path / "it.mat"
-    savemat(path, CONTENT, do_compression=True)
+    savemat(path, {"record": CONTENT["record"]}, do_compression=True)
     data = path.read_bytes()
     read = 0
-    for n in range(250):
+    for n in range(100):
         path.write_bytes(fuzz.other_mat(data, random.Random(n)))
         sys.stdout.flush()
         if (pid := os.fork()) == 0:
@@ -99,7 +99,7 @@ def test_no_damage_kills_the_process(tmp_path: Path) -> None:
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         assert status in (0, 1), (n, status)
         read += status
-    assert 10 < read < 240
+    assert 10 < read < 90
 
 
 def test_big_endian_files_are_read(tmp_path: Path) -> None:

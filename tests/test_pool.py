@@ -121,7 +121,7 @@ def test_a_crashed_worker_is_reported_and_does_not_stop_the_others(data, tmp_pat
     done = subprocess.run(
         [sys.executable, "-c", script, session.to_json(), *(p.key for p in planned)],
         env={**ENV, "PYTHONPATH": f"{site}{os.pathsep}{ROOT}"},
-        timeout=120, capture_output=True, text=True,
+        timeout=120, capture_output=True, text=True, errors="replace",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     last = next(line for line in done.stdout.splitlines() if line.startswith("RESULT"))

@@ -20,7 +20,13 @@ from reidlib.errors import DataError, UsageError
 from reidlib.experiment import Experiment, Stage, Training, changed
 from reidlib.models.compared.pcb import PCBConfig
 from reidlib.models.imgnet import IMGNetConfig
-from reidlib.models.pretraining import Pretraining, PretrainingConfig, label_loss
+from reidlib.models.pretraining import (
+    FiveBranches,
+    Pretraining,
+    PretrainingConfig,
+    label_loss,
+    network,
+)
 from reidlib.papers import driver, pretraining
 from reidlib.papers.gla import cells as gla_cells
 from reidlib.papers.pretraining import method, pretraining_of, started
@@ -170,7 +176,7 @@ def test_annotation_of_another_form(copied):
 
 def test_annotation_that_is_no_json(copied):
     (copied / strangers.FOLDER / strangers.ANNOTATION).write_text("[1, 2")
-    with pytest.raises(DataError, match=r"labels\.json: not readable as JSON"):
+    with pytest.raises(DataError, match=r"labels\.json: not valid JSON"):
         strangers.load(copied)
 
 
@@ -281,6 +287,94 @@ def test_every_label_has_outputs_of_its_own():
     pooled = net.backbone(images).mean((2, 3))
     expected = pooled @ net.heads.weight[3:5].T + net.heads.bias[3:5]
     torch.testing.assert_close(logits[1], expected)
+
+
+# ---------------------------------------------------------------- five branches
+
+
+def five_branches(**changes) -> FiveBranches:
+    torch.manual_seed(0)
+    shape = {"width": 0.25, "depths": (1, 1, 1, 1), "E": (12, 6), "classes": (3, 2)}
+    return network(PretrainingConfig("five branches", **{**shape, **changes}))
+
+
+def test_five_branches_predict_from_the_picture_and_its_strips():
+    """Against branches of their own, one after the other."""
+    net = five_branches().eval()
+    images = torch.randn(2, 3, 64, 32)
+    parts = torch.stack([images[:, :, 16 * k : 16 * k + 16] for k in range(4)], 1)
+    E_g, E = net.backbone(images, parts)[0]
+    said = [E_g @ net.predict_g, *(E[:, k] @ net.predict_p[k] for k in range(4))]
+    torch.testing.assert_close(net.branches(images), torch.stack(said))
+    logits = net.logits(images)
+    assert [tuple(part.shape) for part in logits] == [(2, 3), (2, 2)]
+    torch.testing.assert_close(torch.cat(logits, 1), torch.stack(said).mean(0))
+
+
+def test_loss_of_five_branches_is_half_the_sum_of_theirs():
+    net = five_branches().eval()  # without dropout
+    with torch.no_grad():
+        net.predict_g.normal_()
+        net.predict_p.normal_()
+    images, labels = torch.randn(3, 3, 64, 32), torch.tensor([[2, 0], [1, -1], [-1, 1]])
+    alone = [label_loss(each.split((3, 2), 1), labels) for each in net.branches(images)]
+    found = net(images, labels)["cross-entropy"]
+    torch.testing.assert_close(found, 0.5 * torch.stack(alone).sum())
+
+
+def test_five_branches_drop_out_before_predictions_only():
+    net = five_branches()
+    net.backbone.eval()
+    images, labels = torch.randn(2, 3, 64, 32), torch.tensor([[2, 0], [1, 1]])
+    with torch.no_grad():
+        net.predict_p.normal_()
+    losses = {float(net(images, labels)["cross-entropy"].detach()) for _ in range(4)}
+    assert len(losses) == 4
+    assert torch.equal(net.backbone(images)[0].E, net.backbone(images)[0].E)
+
+
+def test_sizes_of_features_belong_to_five_branches_alone():
+    for wrong in ({"E": None}, {"backbone": "resnet50"}):
+        with pytest.raises(UsageError, match="five branches, and they alone"):
+            PretrainingConfig(**{"backbone": "five branches", "E": (12, 6), **wrong})
+    plain = changed(PretrainingConfig("vgg16"))
+    assert "E" not in plain  # keys of other pretrainings stay as they are
+
+
+def test_a_learning_rate_that_is_divided_by_ten():
+    from reidlib.papers.pretraining.rows import SIZES, _rates
+
+    rates = _rates(SIZES["paper-imagefolder-five-branches"])
+    assert rates == (0.01,) * 3 + (0.001,) * 3 + (0.0001,) * 3
+    size = SIZES["study-strangers"]
+    assert _rates(size) == (size.lr,) * size.epochs
+
+
+def test_the_base_of_attention_driven_is_pretrained_on_class_folders(tmp_path):
+    """From pictures in folders to the first step of a row."""
+    from types import SimpleNamespace
+
+    from reidlib.papers.attention_driven import cells
+
+    for i in range(30):
+        picture(tmp_path / "data" / "cats" / f"{i:02d}.png", shade=200 + i)
+        picture(tmp_path / "data" / "dogs" / f"{i:02d}.png", shade=i)
+    row = cells("smoke")[6, "intra-inter", "Market R1"].experiment
+    row = replace(row, training=replace(row.training, pretrained="imagefolder"))
+    planned = pretraining_of(row, "smoke")
+    assert (planned.dataset, planned.model.labels) == ("imagefolder", "classes")
+    longer = replace(planned.training, stages=(Stage("all", (1e-2,) * 5),), steps=3)
+    result = driver.train_and_evaluate(
+        replace(planned, training=longer), imagefolder.load(tmp_path / "data"),
+        cache_dir=tmp_path, compute=CPU,
+    )  # fmt: skip
+    assert result.metrics["evaluations"][method.VAL]["class"] == 100.0
+    weights = tmp_path / "weights.safetensors"
+    state = load_safetensors(result.weights)
+    save_file(state, weights)
+    model = driver.initialized(replace(row, start=planned), SimpleNamespace(ids=5), [weights])
+    for name, value in model.backbone.state_dict().items():
+        assert torch.equal(value, state[f"backbone.{name}"]), name
 
 
 @pytest.mark.parametrize(

@@ -205,6 +205,14 @@ def test_a_run_under_another_key_is_not_taken(tmp_path):
     assert "of run 0123456789abcdef, expected ffff" in damage(Run("f" * 16, store.folder("f" * 16)))
 
 
+def test_half_a_character_can_be_written(tmp_path):
+    """Some writers of JSON leave them behind; a page or a record that quotes one is written."""
+    write_atomic(tmp_path / "page", "before \ud800 after")
+    assert (tmp_path / "page").read_text() == "before \\ud800 after"
+    write_json(tmp_path / "record", {"a": "\ud800"})
+    assert json.loads((tmp_path / "record").read_text()) == {"a": "\ud800"}
+
+
 def test_a_linked_run_folder_is_left_alone_when_it_is_damaged(tmp_path):
     store = Store(tmp_path / "results")
     folder = finish(store).folder

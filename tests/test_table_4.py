@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from reidlib.experiment import Experiment, Stage, Training
+from reidlib.explore import imgnet as explore
 from reidlib.metrics.ranking import rank_features
 from reidlib.models.imgnet import IMGNetConfig
 from reidlib.models.pretraining import PretrainingConfig
@@ -174,7 +175,7 @@ def test_trainings_begin_with_the_pretrained_weights(session, method):
     experiment, (pretraining, _) = run_of(session, method, "GN")
     dataset = session.dataset("dukemtmc-reid")
     data = imgnet.prepare(experiment, dataset, session.cache, "cpu")
-    model = driver.initialized(experiment, data, pretraining.weights)
+    model = driver.initialized(experiment, data, [pretraining.weights])
     start = load_file(pretraining.weights)
     assert any(isinstance(part, nn.GroupNorm) for part in model.backbone.modules())
     for name, value in model.backbone.state_dict().items():
@@ -208,3 +209,17 @@ def test_a_batch_of_snr_holds_four_images_of_each_person(session):
             assert batch.images.shape == (32, 3, 64, 32)
             counts = batch.labels.unique(return_counts=True)[1]
             assert each is None or counts.tolist() == [each] * 8
+
+
+def test_the_curve_of_batch_sizes_has_what_is_finished(session):
+    """Only the rows of the table are: of the curve that is its last point."""
+    found = explore.batch_sizes(session)
+    assert (found.sizes, found.trainings, found.planned) == ((4, 8, 16, 32), 2, 8)
+    for norm in ("BN", "GN"):
+        run = run_of(session, "pcb", norm)[1][1]
+        top_1 = run.metrics["evaluations"]["single query"]["Top-1"]
+        assert found.mean[norm] == [None, None, None, top_1]
+        assert found.std[norm] == [None] * 4  # one training does not scatter
+    assert explore.of_table_4(session).model.norm == "gn"
+    demo = Session.create("demo", results=session.results)
+    assert explore.batch_sizes(demo).sizes == () and explore.of_table_4(demo) is None

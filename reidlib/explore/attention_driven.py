@@ -273,11 +273,8 @@ def untrained(session: Session, experiment: Experiment, data: PosedData) -> Atte
 
     Raises `DataError` if it starts from a run that is not finished here.
     """
-    start = None
-    if experiment.start is not None:
-        run = session.store.load_trained(key_of(session, experiment.start))
-        start = None if run is None else run.weights
-    return driver.initialized(experiment, data, start)
+    runs = [session.store.load_trained(key_of(session, e)) for e in experiment.before]
+    return driver.initialized(experiment, data, [run.weights for run in runs if run is not None])
 
 
 @torch.inference_mode()

@@ -127,7 +127,7 @@ def _cache_key(paths: Sequence[Path], size: tuple[int, ...], cache_dir: Path) ->
 
 def _seal_of(path: Path) -> Path:
     """The file with the digest of a cache file's content."""
-    return path.with_suffix(".sha256")
+    return path.with_name(f"{path.name}.sha256")
 
 
 def seal(path: Path, cache_dir: Path) -> None:
@@ -137,6 +137,8 @@ def seal(path: Path, cache_dir: Path) -> None:
 
 def is_whole(path: Path, cache_dir: Path) -> bool:
     """Whether a cache file is there and as it was written."""
+    if not path.is_file():
+        return False
     try:
         return content.digests([path], cache_dir) == [read_regular(_seal_of(path)).decode()]
     except (DataError, OSError, ValueError):

@@ -197,18 +197,23 @@ def people_of(
     with disk_errors(target, doing, needed):
         target.parent.mkdir(parents=True, exist_ok=True)
         with locked(target.with_suffix(".lock")):
-            kept = (target, target.with_suffix(".npz"))
+            kept = (target, _beside(target))
             if not all(is_whole(path, target.parent) for path in kept):
                 check_space(target.parent, needed, doing)
                 _write(dataset, split, which, size, target)
                 for path in kept:
                     seal(path, target.parent)
     pixels = np.lib.format.open_memmap(target, mode="c")  # as `images.image_cache`
-    with np.load(target.with_suffix(".npz")) as stored:
+    with np.load(_beside(target)) as stored:
         joints, heights = stored["joints"], stored["heights"]
     return PosePeople(
         DevicePixels(pixels, device), torch.from_numpy(joints), torch.from_numpy(heights), size
     )
+
+
+def _beside(target: Path) -> Path:
+    """Where joints and heights are kept: of another stem, so that each file has a seal."""
+    return target.with_name(f"{target.stem}-joints.npz")
 
 
 def _write(
@@ -227,7 +232,7 @@ def _write(
             for k, (pixels, *rest) in enumerate(_cuts(dataset, split, which, size)):
                 file.write(pixels.tobytes())
                 joints[k], heights[k] = rest
-        with target.with_suffix(".npz").open("wb") as file:
+        with _beside(target).open("wb") as file:
             np.savez(file, joints=joints, heights=heights)
         unfinished.replace(target)
     except BaseException:

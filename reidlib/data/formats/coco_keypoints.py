@@ -214,6 +214,9 @@ def _person(path: Path, entry: Any, height: int, width: int) -> Person:
     box = tuple(_finite(which, box, "bbox").tolist())
     if len(box) != 4 or box[2] < 0 or box[3] < 0:
         raise DataError(f"{which}: bbox {list(box)}; expected x, y, width and height")
+    area = _finite(which, entry.get("area", box[2] * box[3]), "area")
+    if area.ndim or area < 0:
+        raise DataError(f"{which}: area {checks.shown(area.tolist())}; expected a number of pixels")
     segmentation = entry.get("segmentation", [])
     if isinstance(segmentation, dict) and not isinstance(segmentation.get("counts"), list):
         raise DataError(
@@ -224,7 +227,7 @@ def _person(path: Path, entry: Any, height: int, width: int) -> Person:
     return Person(
         joints=to_openpose(values),
         box=box,
-        area=float(entry.get("area", box[2] * box[3])),
+        area=float(area),
         crowd=bool(entry.get("iscrowd", 0)),
         segmentation=segmentation,
     )

@@ -41,17 +41,17 @@ STAGES = ("base", "alignment")
 class PANConfig:
     """Settings; the defaults are the authors'."""
 
-    ids: int
-    width: float = 1.0
-    depths: tuple[int, ...] | None = None
-    last_stride: int = 2
+    ids: int  # Q, persons in the training set
+    width: float = 1.0  # of the backbone, a ResNet-50
+    depths: tuple[int, ...] | None = None  # of the backbone; None = full depth
+    last_stride: int = 2  # of its last stage
     grid: int = 128  # units between the average of the grid network and theta
     zoom: float = 0.8  # theta at the start: [[zoom, 0, 0], [0, zoom, 0]]
     grid_lr: float = 1e-5  # learning rate of theta's layer, as a factor
     branch_lr: float = 1.0  # of the pretrained parts of both branches behind the base branch
     dropout: float = 0.75  # of the base branch
-    align_dropout: float = 0.9
-    norm: str = "bn"  # "bn" | "gn", see `reidlib.models.parts.norms`
+    align_dropout: float = 0.9  # of the alignment branch
+    norm: str = "bn"  # "bn" | "gn": of all layers that normalize by either, the backbone's too
     groups: int = 32  # of GN, at most
 
     @property

@@ -40,14 +40,14 @@ STAGES = ("PCB", "part classifier", "RPP")
 class PCBConfig:
     """Settings; the defaults are the authors'."""
 
-    ids: int
-    width: float = 1.0
-    depths: tuple[int, ...] | None = None
-    last_stride: int = 1
+    ids: int  # Q, persons in the training set
+    width: float = 1.0  # of the backbone, a ResNet-50
+    depths: tuple[int, ...] | None = None  # of the backbone; None = full depth
+    last_stride: int = 1  # of its last stage
     p: int = 6  # parts
     r: int | None = None  # numbers of a reduced part; None = 256 times the width
-    dropout: float = 0.5
-    norm: str = "bn"  # "bn" | "gn", see `reidlib.models.parts.norms`
+    dropout: float = 0.5  # before the identity classifiers
+    norm: str = "bn"  # "bn" | "gn": of all layers that normalize by either, the backbone's too
     groups: int = 32  # of GN, at most
 
     @property

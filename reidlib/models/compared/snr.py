@@ -43,15 +43,15 @@ PER_PERSON = 4  # images of each person in a batch
 class SNRConfig:
     """Settings; the defaults are the authors' where they are known."""
 
-    ids: int
-    width: float = 1.0
-    depths: tuple[int, ...] | None = None
-    last_stride: int = 1
+    ids: int  # Q, persons in the training set
+    width: float = 1.0  # of the backbone, a ResNet-50
+    depths: tuple[int, ...] | None = None  # of the backbone; None = full depth
+    last_stride: int = 1  # of its last stage
     reduction: int = 16  # of the gates
     lambdas: tuple[float, float, float, float] = (0.1, 0.1, 0.5, 0.5)  # L_SNR of stages 1 to 4
     smoothing: float = 0.1  # of the labels in the identity loss
     margin: float = 0.3  # of the triplet loss
-    norm: str = "bn"  # "bn" | "gn", see `reidlib.models.parts.norms`
+    norm: str = "bn"  # "bn" | "gn": of all layers that normalize by either, the backbone's too
     groups: int = 32  # of GN, at most
 
     @property

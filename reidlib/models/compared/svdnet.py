@@ -46,13 +46,13 @@ def stage_names(iterations: int) -> tuple[str, ...]:
 class SVDNetConfig:
     """Settings; the defaults are the authors'."""
 
-    ids: int
-    width: float = 1.0
-    depths: tuple[int, ...] | None = None
-    last_stride: int = 2
+    ids: int  # Q, persons in the training set
+    width: float = 1.0  # of the backbone, a ResNet-50
+    depths: tuple[int, ...] | None = None  # of the backbone; None = full depth
+    last_stride: int = 2  # of its last stage
     d: int = 1024  # outputs of the Eigenlayer, at most as many as the backbone has channels
-    dropout: float = 0.5
-    norm: str = "bn"  # "bn" | "gn", see `reidlib.models.parts.norms`
+    dropout: float = 0.5  # between the Eigenlayer and the classifier
+    norm: str = "bn"  # "bn" | "gn": of all layers that normalize by either, the backbone's too
     groups: int = 32  # of GN, at most
     frozen_statistics: bool = True  # BN keeps the statistics it starts with; for pretrained weights
 

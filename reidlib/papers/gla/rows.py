@@ -35,6 +35,7 @@ class Size:
     pretrained: str = ""
     steps: int | None = None  # of an epoch; by default one per batch of all training images
     rows: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by table; of none: all
+    datasets: tuple[str, ...] = ()  # of none: all
     starts: tuple[Place, ...] = ()  # cells that are measured from other starts, too
 
 
@@ -55,6 +56,8 @@ def cells(profile: str) -> dict[Place, Measured]:
     """Every cell of the own rows of Tables 2-6; Table 1 only states settings."""
     measured, size = dict(_cells(profile)), SIZES[profile]
     found = chosen(measured, size.rows) if size.rows else measured
+    if size.datasets:
+        found = {p: cell for p, cell in found.items() if cell.experiment.dataset in size.datasets}
     return found | starts(measured, size.starts, profile)
 
 

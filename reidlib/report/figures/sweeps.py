@@ -36,7 +36,8 @@ def sweep(
         paper, measured: per series (backbone) one value per x; None where there is none. Without
             any series of the paper only what is measured is drawn.
         std: of the measured values, drawn as error bars.
-        synthetic: the panels keep their own scale, as their levels cannot be compared.
+        synthetic: said in the caption; the panels keep their own scale, as their levels cannot be
+            compared.
     """
     panels, levels = [], []
     both = (("paper", paper), ("measured here", measured))
@@ -79,6 +80,8 @@ def sweep(
     note = caption or " ".join(alt for _, alt in panels)
     if synthetic and paper:
         note += " Synthetic data: compare the shapes, not the levels; the panels differ in scale."
+    elif synthetic:
+        note += " Synthetic data."
     return chart(panels, note)
 
 
