@@ -12,10 +12,12 @@ from reidlib.explore import common
 from reidlib.explore import fgsam as explore
 from reidlib.models.fgsam import PART_OF
 from reidlib.models.pose_resolve import PARTS, part_channels
-from reidlib.papers import fgsam
+from reidlib.papers import fgsam, pose_pretraining
 from reidlib.papers.image_to_image import encode
-from reidlib.run.plan import plan_experiments
+from reidlib.run.plan import plan_experiments, planned_for
+from reidlib.run.runner import run_one
 from reidlib.run.session import Session
+from reidlib.train import Compute
 from reidlib.world.write import write
 
 pytest.importorskip("matplotlib")
@@ -102,6 +104,20 @@ def test_weights_of_the_channel_parse_blocks(trained) -> None:
     assert (table["mean weight"] <= table["highest"]).all()
 
 
+def test_key_points_are_scored_before_and_after(world, trained, tmp_path) -> None:
+    """After: what is found with the final model's own net, channel parse blocks included."""
+    session = Session.create("smoke", results=tmp_path, data=world)
+    (pose,) = explore.final(session).start.joins
+    run = run_one(session, planned_for(session, pose))
+    table = explore.key_point_table(session, trained).set_index("key point")
+    before, after = (table[column] for column in table.columns)
+    assert before["all"] == run.metrics["evaluations"]["held out"]["PCK"]
+    data = pose_pretraining.prepare(pose, session.dataset(pose.dataset), session.cache, "cpu")
+    again = pose_pretraining.evaluate(trained.model.pose, data, Compute("cpu"))
+    assert after["all"] == again.evaluations["held out"]["PCK"]
+    assert list(explore.key_point_table(session, None).columns) == ["key point", before.name]
+
+
 # ------------------------------------------------------------------ attributes
 
 
@@ -174,7 +190,9 @@ def test_profiles_show_the_datasets_that_they_train_on(session) -> None:
 
 def test_without_runs_there_is_nothing_to_show(session) -> None:
     assert explore.load_trained(session) is None
-    assert explore.accuracy_table(session) is None and explore.key_point_table(session) is None
+    assert (
+        explore.accuracy_table(session) is None and explore.key_point_table(session, None) is None
+    )
     found = explore.sweeps(session)
     assert list(found) == ["alpha", "beta", "gamma"]
     for sweep in found.values():

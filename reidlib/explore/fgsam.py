@@ -20,7 +20,7 @@ from reidlib.experiment import Experiment
 from reidlib.explore import common
 from reidlib.models.fgsam import FGSAM, PART_OF
 from reidlib.models.pose_resolve import BACKGROUND, PARTS, V, part_channels
-from reidlib.papers import driver
+from reidlib.papers import driver, pose_pretraining
 from reidlib.papers.fgsam.method import ATTRIBUTES
 from reidlib.papers.fgsam.rows import FIGURE_5, SWEEPS
 from reidlib.papers.image_to_image import encode
@@ -180,17 +180,28 @@ def _pictures(trained: Trained, rows: Sequence[int]) -> Tensor:
     return trained.data.query.images.batch(torch.as_tensor(list(rows)))
 
 
-def key_point_table(session: Session) -> pd.DataFrame | None:
-    """PCK of the pose resolve net on held-out people, of all key points and of each; None if it is
-    not trained here yet."""
+def key_point_table(session: Session, trained: Trained | None) -> pd.DataFrame | None:
+    """PCK of the pose resolve net on held-out people, of all key points and of each: after its
+    training on key points and, of the final model, after all three phases, in which nothing asks
+    for key points any more. None if it is not trained here yet."""
     (pose,) = final(session).start.joins
     run = _run(session, pose)
     if run is None:
         return None
-    found = run.metrics["evaluations"][VAL]
-    names = ["PCK", *(name for name in JOINTS if name in found)]
+    found = {"after its training (%)": run.metrics["evaluations"][VAL]}
+    if trained is not None:
+        device = Compute.choose(session.device).device
+        dataset = session.dataset(pose.dataset)
+        data = pose_pretraining.prepare(pose, dataset, session.cache, device)
+        after = pose_pretraining.evaluate(trained.model.pose, data, Compute(device))
+        found["after all three phases (%)"] = after.evaluations[VAL]
+    names = ["PCK", *(name for name in JOINTS if name in run.metrics["evaluations"][VAL])]
     return pd.DataFrame(
-        {"key point": "all" if name == "PCK" else name, "found (%)": found[name]} for name in names
+        {
+            "key point": "all" if name == "PCK" else name,
+            **{when: values[name] for when, values in found.items()},
+        }
+        for name in names
     )
 
 
