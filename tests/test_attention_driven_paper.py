@@ -77,7 +77,7 @@ def test_demo_trains_what_the_main_claims_compare() -> None:
     found = driver.experiments(PAPER, "demo")
     assert {e.dataset for e in found} == {MARKET}
     measured = {(table, row) for table, row, _ in driver.places(PAPER, "demo")}
-    rows = ("baseline", "aligned", "intra", "inter", "intra-inter")
+    rows = ("baseline", "aligned", "inter", "intra-inter")
     assert {(6, row) for row in rows} <= measured
     assert {(7, row.slug) for row in TABLES[7].rows} <= measured  # no training of its own
 
