@@ -55,7 +55,7 @@ def datasets(session):
 @pytest.fixture(scope="module", params=list(explore.SHOWN))
 def trained(session, request) -> explore.Trained:
     """The proposed method with the weights that it starts a training with."""
-    experiment = explore.proposed(session, request.param)
+    experiment = explore.proposed(session)[request.param]
     dataset = session.dataset(request.param)
     data = gla.prepare(experiment, dataset, session.cache, "cpu")
     model = gla.build(experiment, data).eval()
@@ -371,3 +371,11 @@ def test_the_notebook_runs_through_without_the_datasets_it_looks_at(world, tmp_p
     page = run(other, tmp_path)
     assert "cuhk-pedes is left out" in page and "market1501 is left out" in page
     assert "CUHK01, person 1, views 1, 2" in page
+
+
+def test_a_profile_shows_what_it_trains(tmp_path):
+    """The demo searches Market-1501 only: nothing else is drawn or looked at for its report."""
+    demo, smoke = (Session.create(name, results=tmp_path) for name in ("demo", "smoke"))
+    assert explore.datasets_of(demo) == ["market1501"] == list(explore.proposed(demo))
+    assert explore.datasets_of(smoke) == list(explore.TITLES)
+    assert list(explore.proposed(smoke)) == list(explore.SHOWN)

@@ -117,14 +117,22 @@ class PhraseAttention(NamedTuple):
     r: np.ndarray  # float32 (h', w'): r_k of the bins that are left; sums to 1
 
 
-def experiment(session: Session, table: int, row: str, column: str) -> Experiment:
-    """The first seed's training behind a cell of the tables."""
-    return driver.cell("gla", session.profile, table, row, column).experiments[0]
+def datasets_of(session: Session) -> list[str]:
+    """The datasets that the profile trains on."""
+    trained = {e.dataset for e in driver.experiments("gla", session.profile)}
+    return [name for name in TITLES if name in trained]
 
 
-def proposed(session: Session, dataset: str) -> Experiment:
-    """The proposed method on "market1501" or "cuhk-pedes"."""
-    return experiment(session, *SHOWN[dataset])
+def experiment(session: Session, table: int, row: str, column: str) -> Experiment | None:
+    """The first seed's training behind a cell of the tables; None where the profile has none."""
+    cell = driver.cell("gla", session.profile, table, row, column)
+    return None if cell is None else cell.experiments[0]
+
+
+def proposed(session: Session) -> dict[str, Experiment]:
+    """The proposed method on those of `SHOWN` that the profile trains on."""
+    found = {name: experiment(session, *place) for name, place in SHOWN.items()}
+    return {name: each for name, each in found.items() if each is not None}
 
 
 def load_trained(session: Session, experiment: Experiment) -> Trained | None:

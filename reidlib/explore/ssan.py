@@ -109,6 +109,12 @@ def experiment(session: Session, dataset: str) -> Experiment | None:
     return cell.experiments[0] if cell else None
 
 
+def datasets_of(session: Session) -> list[str]:
+    """The datasets that the profile trains on."""
+    trained = {e.dataset for e in driver.experiments("ssan", session.profile)}
+    return [name for name in (*TITLES, TRANSFER) if name in trained]
+
+
 def load_trained(session: Session, dataset: str) -> Trained | None:
     """SSAN as trained on a dataset, on the session's device; None if it has not been yet."""
     planned, device = experiment(session, dataset), Compute.choose(session.device).device
