@@ -17,12 +17,11 @@ is JSON.
 import argparse
 import copy
 import json
-import statistics
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from timing import CPU, WALL, seconds, share
+from timing import CPU, WALL, by_turns, machine, milliseconds, share
 from torch import Tensor, nn
 
 from reidlib.data.batches.parts import cut, strips_of
@@ -139,32 +138,21 @@ def main() -> None:
         lambda: step(model), lambda: step(five), bare_step,
         lambda: encode(model), lambda: encode(five), bare_encode,
     )  # fmt: skip
-    times: dict[str, list[tuple[float, float]]] = {kind: [] for kind in KINDS}
-    for turn in range(args.steps + 1):
-        for kind, work in zip(KINDS, works, strict=True):
-            taken = seconds(device, work)
-            if turn:
-                times[kind].append(taken)
-    median = {kind: statistics.median(wall for wall, _ in t) for kind, t in times.items()}
+    times, median = by_turns(device, dict(zip(KINDS, works, strict=True)), args.steps)
     for kind, value in median.items():
         print(f"{kind:12s}{value * 1e3:10.1f} ms{B / value:12.1f} images/s")
 
     result = {
         "benchmark": "attention_driven_step",
-        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
+        **machine(device),
         "batch": B,
         "size": list(args.size),
         "width": args.width,
         "steps": args.steps,
-        "median_ms": {kind: round(value * 1e3, 2) for kind, value in median.items()},
+        "median_ms": milliseconds(median),
         "images_per_s": {kind: round(B / value, 2) for kind, value in median.items()},
         "gallery_seconds": round(GALLERY / B * median["encode"], 1),
         "gallery_images": GALLERY,
-        "peak_gib": (
-            round(torch.cuda.max_memory_allocated() / 2**30, 2) if device == "cuda" else None
-        ),
     }
     for name in ("step", "encode"):
         for limit in ("bare", "five"):

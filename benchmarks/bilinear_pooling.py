@@ -12,11 +12,11 @@ forward pass keeps for the backward pass. The last line is JSON.
 
 import argparse
 import json
-import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
+from timing import by_turns, machine, milliseconds
 from torch import Tensor, nn
 
 from reidlib.models.parts.bilinear import CompactBilinear
@@ -67,20 +67,14 @@ def main() -> None:
     torch.testing.assert_close(compact(), by_fourier(), rtol=1e-3, atol=1e-3)
     ways = {"compact": compact, "by_fourier": by_fourier, "outer": outer}
     weights = {"compact": after_sketch, "by_fourier": after_sketch, "outer": after_outer}
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(args.steps + 1):
-        for name, way in ways.items():
-            for tensor in (F, P, *after_sketch.parameters(), *after_outer.parameters()):
-                tensor.grad = None
-            if device == "cuda":
-                torch.cuda.synchronize()
-            start = time.perf_counter()
-            way().sum().backward()
-            if device == "cuda":
-                torch.cuda.synchronize()
-            if turn:
-                times[name].append(time.perf_counter() - start)
-    median = {name: statistics.median(t) for name, t in times.items()}
+    trained = (F, P, *after_sketch.parameters(), *after_outer.parameters())
+
+    def step(way: Callable[[], Tensor]) -> None:
+        for tensor in trained:
+            tensor.grad = None
+        way().sum().backward()
+
+    _, median = by_turns(device, {n: partial(step, way) for n, way in ways.items()}, args.steps)
     memory = {
         name: saved_bytes(way) + 4 * sum(p.numel() for p in weights[name].parameters())
         for name, way in ways.items()
@@ -89,13 +83,11 @@ def main() -> None:
         print(f"{name:12s}{median[name] * 1e3:10.1f} ms{memory[name] / 2**20:10.1f} MiB")
     result = {
         "benchmark": "bilinear_pooling",
-        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
+        **machine(device),
         "batch": B,
         "map": list(args.map),
         "steps": args.steps,
-        "median_ms": {name: round(value * 1e3, 2) for name, value in median.items()},
+        "median_ms": milliseconds(median),
         "mib": {name: round(value / 2**20, 1) for name, value in memory.items()},
         "speedup_over_outer": round(median["outer"] / median["compact"], 2),
         "speedup_over_by_fourier": round(median["by_fourier"] / median["compact"], 2),

@@ -13,10 +13,9 @@ JSON.
 
 import argparse
 import json
-import statistics
 
 import torch
-from timing import CPU, seconds, share
+from timing import CPU, by_turns, machine, milliseconds, share
 
 from reidlib.data.formats.attributes import MARKET, sizes
 from reidlib.models.fgsam import FGSAM, FGSAMConfig
@@ -63,6 +62,7 @@ def main() -> None:
         pose.zero_grad(set_to_none=True)
 
     def step() -> None:
+        model.zero_grad(set_to_none=True)
         with torch.autocast(**bf16):
             terms = model(images, labels, attributes)
         torch.stack(list(terms.values())).sum().backward()
@@ -72,33 +72,20 @@ def main() -> None:
         optimizer.zero_grad(set_to_none=True)
 
     parts = dict(zip(PARTS, (encode_images, resolve_poses, step, update), strict=True))
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in PARTS}
-    for turn in range(args.steps + 1):
-        for name, work in parts.items():
-            if name == "step":
-                model.zero_grad(set_to_none=True)
-            taken = seconds(device, work)
-            if turn:
-                times[name].append(taken)
-    median = {name: statistics.median(wall for wall, _ in t) for name, t in times.items()}
+    times, median = by_turns(device, parts, args.steps)
     for name, value in median.items():
         print(f"{name:8s}{value * 1e3:10.1f} ms")
     result = {
         "benchmark": "fgsam_step",
-        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
+        **machine(device),
         "batch": B,
         "size": list(args.size),
         "steps": args.steps,
-        "median_ms": {name: round(value * 1e3, 2) for name, value in median.items()},
+        "median_ms": milliseconds(median),
         "images_per_s": round(B / (median["step"] + median["adam"]), 3),
         "limit_images_per_s": round(B / (median["resnet"] + median["pose"]), 3),
         "share_of_limit": share(times, LIMIT, STEP),
         "share_of_limit_cpu_time": share(times, LIMIT, STEP, CPU) if device == "cpu" else None,
-        "peak_gib": (
-            round(torch.cuda.max_memory_allocated() / 2**30, 2) if device == "cuda" else None
-        ),
     }
     print(json.dumps(result))
 

@@ -13,10 +13,9 @@ machine disturbs less. The last line is JSON.
 
 import argparse
 import json
-import statistics
 
 import torch
-from timing import CPU, seconds, share
+from timing import CPU, by_turns, machine, milliseconds, share
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
@@ -75,6 +74,7 @@ def main() -> None:
         out.backward(torch.ones_like(out))
 
     def step() -> None:
+        model.zero_grad(set_to_none=True)
         with torch.autocast(**bf16):
             terms = model(images, *texts[0], labels, *texts[1])
         torch.stack(list(terms.values())).sum().backward()
@@ -84,34 +84,21 @@ def main() -> None:
         optimizer.zero_grad(set_to_none=True)
 
     parts = dict(zip(PARTS, (encode_images, read_words, step, update), strict=True))
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in PARTS}
-    for turn in range(args.steps + 1):
-        for name, work in parts.items():
-            if name == "step":
-                model.zero_grad(set_to_none=True)
-            taken = seconds(device, work)
-            if turn:
-                times[name].append(taken)
-    median = {name: statistics.median(wall for wall, _ in t) for name, t in times.items()}
+    times, median = by_turns(device, parts, args.steps)
     for name, value in median.items():
         print(f"{name:8s}{value * 1e3:10.1f} ms")
     result = {
         "benchmark": "ssan_step",
-        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
+        **machine(device),
         "batch": B,
         "size": list(args.size),
         "words": len(packed.tokens),
         "steps": args.steps,
-        "median_ms": {name: round(value * 1e3, 2) for name, value in median.items()},
+        "median_ms": milliseconds(median),
         "images_per_s": round(B / (median["step"] + median["adam"]), 3),
         "limit_images_per_s": round(B / (median["resnet"] + median["lstm"]), 3),
         "share_of_limit": share(times, LIMIT, STEP),
         "share_of_limit_cpu_time": share(times, LIMIT, STEP, CPU) if device == "cpu" else None,
-        "peak_gib": (
-            round(torch.cuda.max_memory_allocated() / 2**30, 2) if device == "cuda" else None
-        ),
     }
     print(json.dumps(result))
 

@@ -686,7 +686,7 @@ def run_case(targets: Sequence[Target], right: dict[str, Any], seed: int, n: int
             why = f"the error does not name the file: {error}"
     except MemoryError:
         outcome, why = "crashed", "out of memory"
-    except Exception:
+    except Exception:  # any error but the project's own is what is looked for: a finding
         outcome, why = "crashed", traceback.format_exc()
     finally:
         mend()

@@ -1,6 +1,7 @@
 """Attention driven re-ID's tables, claims and notes as data: what is printed supports claims."""
 
 import pytest
+from published import check_supported, origins
 
 from reidlib.papers.claims import Claim, load_claims
 from reidlib.papers.tables import load_notes, load_tables
@@ -10,11 +11,7 @@ CLAIMS = load_claims("attention_driven", TABLES)
 
 
 def test_own_and_cited_rows() -> None:
-    origins = {
-        number: tuple(sum(row.origin == kind for row in table.rows) for kind in ("own", "cited"))
-        for number, table in TABLES.items()
-    }
-    assert origins == {
+    assert origins(TABLES) == {
         1: (7, 0), 2: (4, 0), 3: (1, 17), 4: (1, 9), 5: (1, 11), 6: (6, 0), 7: (7, 0), 8: (2, 0),
         9: (3, 0), 10: (11, 0), 11: (7, 0), 12: (6, 0),
     }  # fmt: skip
@@ -64,11 +61,8 @@ def test_differences_that_the_text_states() -> None:
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
 def test_the_printed_numbers_support_every_claim(claim: Claim) -> None:
-    for higher, lower in claim.pairs:
-        above = TABLES[higher.table].printed(higher.row, higher.column)
-        below = TABLES[lower.table].printed(lower.row, lower.column)
-        assert above is not None and below is not None and above > below
-    assert claim.quote and claim.section in ("4.2", "4.3", "4.4")
+    check_supported(claim, TABLES)
+    assert claim.section in ("4.2", "4.3", "4.4")
 
 
 def test_claims_compare_the_metrics_that_their_tables_show() -> None:

@@ -24,10 +24,7 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("nbformat")
 pytest.importorskip("papermill")
 
-from reidlib.report.html import Banner, write_page
-from reidlib.report.notebook import run_notebook
-
-ROOT = Path(__file__).resolve().parents[1]
+from pages import page_of_notebook
 
 
 @pytest.fixture(scope="module")
@@ -213,21 +210,7 @@ def test_counts_and_persons(session) -> None:
 
 
 def test_the_notebook_runs_through_where_data_and_runs_are_missing(session, tmp_path) -> None:
-    done = run_notebook(
-        ROOT / "notebooks" / fgsam.ABOUT.notebook,
-        tmp_path / "fgsam.ipynb",
-        {
-            "profile": "smoke",
-            "results": str(session.results),
-            "data": str(session.data),
-            "train_missing": False,
-        },
-        environment={"PYTHONPATH": str(ROOT)},
-    )
-    assert done.cells > 25
-    banner = Banner(synthetic=True, profile="smoke", device="cpu", date="2030-01-02")
-    assert write_page(done.path, tmp_path / "fgsam.html", banner) == []
-    page = (tmp_path / "fgsam.html").read_text()
+    page = page_of_notebook(session, "fgsam", tmp_path)
     assert re.search(r"\b0 of \d+ runs are in the store", page)
     for text in (
         "dukemtmc-reid is left out",

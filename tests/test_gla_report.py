@@ -26,10 +26,7 @@ pytest.importorskip("matplotlib")
 nbformat = pytest.importorskip("nbformat")
 pytest.importorskip("papermill")
 
-from reidlib.report.html import Banner, write_page  # noqa: E402
-from reidlib.report.notebook import run_notebook  # noqa: E402
-
-ROOT = Path(__file__).resolve().parents[1]
+from pages import page_of_notebook  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -334,27 +331,8 @@ def test_rates_in_words(session):
 # ------------------------------------------------------------------ the notebook
 
 
-def run(session: Session, out: Path) -> str:
-    """The page of the notebook, executed on what is in the session's store; it has no problems."""
-    done = run_notebook(
-        ROOT / "notebooks" / gla.ABOUT.notebook,
-        out / "gla.ipynb",
-        {
-            "profile": "smoke",
-            "results": str(session.results),
-            "data": str(session.data),
-            "train_missing": False,
-        },
-        environment={"PYTHONPATH": str(ROOT)},
-    )
-    assert done.cells > 25
-    banner = Banner(synthetic=True, profile="smoke", device="cpu", date="2030-01-02")
-    assert write_page(done.path, out / "gla.html", banner) == []
-    return (out / "gla.html").read_text()
-
-
 def test_the_notebook_runs_through_where_data_and_runs_are_missing(session, tmp_path):
-    page = run(session, tmp_path)
+    page = page_of_notebook(session, "gla", tmp_path)
     assert re.search(r"\b0 of \d+ runs are in the store", page)
     for text in (
         "cuhk-sysu is left out",
@@ -368,7 +346,7 @@ def test_the_notebook_runs_through_where_data_and_runs_are_missing(session, tmp_
 def test_the_notebook_runs_through_without_the_datasets_it_looks_at(world, tmp_path):
     shutil.copytree(world / "CUHK01", tmp_path / "data" / "CUHK01")
     other = Session.create("smoke", results=tmp_path / "results", data=tmp_path / "data")
-    page = run(other, tmp_path)
+    page = page_of_notebook(other, "gla", tmp_path)
     assert "cuhk-pedes is left out" in page and "market1501 is left out" in page
     assert "CUHK01, person 1, views 1, 2" in page
 

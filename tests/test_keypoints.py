@@ -203,7 +203,7 @@ def test_some_or_all_are_missing(own: Dataset) -> None:
         path.unlink()
     said = message(own)
     assert f"3 of {len(paths)} key point files of train are missing" in said
-    assert paths[2].name in said and "reidlib.pose.estimate" in said
+    assert paths[2].name in said and "python -m reidlib pose" in said
     with pytest.raises(DataError):
         keypoints.files(own)
     assert keypoints.files(own, ["query"]) == keypoints.openpose_paths(own, "query")

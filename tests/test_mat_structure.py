@@ -80,7 +80,6 @@ def test_what_is_wrong(tmp_path: Path, before: tuple, after: tuple, why: str) ->
         load_mat(path, "it", ["a"])
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_no_damage_kills_the_process(tmp_path: Path) -> None:
     """Without the check some of these end it by signal 11."""
     path = tmp_path / "it.mat"

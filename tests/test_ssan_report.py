@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -27,10 +26,7 @@ pytest.importorskip("matplotlib")
 nbformat = pytest.importorskip("nbformat")
 pytest.importorskip("papermill")
 
-from reidlib.report.html import Banner, write_page  # noqa: E402
-from reidlib.report.notebook import run_notebook  # noqa: E402
-
-ROOT = Path(__file__).resolve().parents[1]
+from pages import page_of_notebook  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -282,21 +278,7 @@ def test_margin_table_says_what_was_not_run(margins):
 
 
 def test_the_notebook_runs_through_where_data_and_runs_are_missing(session, tmp_path):
-    done = run_notebook(
-        ROOT / "notebooks" / ssan.ABOUT.notebook,
-        tmp_path / "ssan.ipynb",
-        {
-            "profile": "smoke",
-            "results": str(session.results),
-            "data": str(session.data),
-            "train_missing": False,
-        },
-        environment={"PYTHONPATH": str(ROOT)},
-    )
-    assert done.cells > 25
-    banner = Banner(synthetic=True, profile="smoke", device="cpu", date="2030-01-02")
-    assert write_page(done.path, tmp_path / "ssan.html", banner) == []
-    page = (tmp_path / "ssan.html").read_text()
+    page = page_of_notebook(session, "ssan", tmp_path)
     assert re.search(r"\b0 of \d+ runs are in the store", page)
     for text in (
         "icfg-pedes is left out",

@@ -1,7 +1,7 @@
 """What looking at the trained models of several papers has in common."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -63,6 +63,12 @@ def pictures(dataset: Dataset, rows: Sequence[int], split: str = "test") -> list
     """Images of a split as they are on disk, uint8 (h, w, 3)."""
     paths = dataset.splits[split]["path"]
     return [np.asarray(read_rgb(dataset.images / paths[int(row)])) for row in rows]
+
+
+def trained_on(session: Session, paper: str, names: Iterable[str]) -> list[str]:
+    """Those of the datasets that the profile trains a paper's rows on."""
+    there = {experiment.dataset for experiment in driver.experiments(paper, session.profile)}
+    return [name for name in names if name in there]
 
 
 def available(session: Session, names: Sequence[str]) -> dict[str, Dataset]:

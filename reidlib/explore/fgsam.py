@@ -103,8 +103,8 @@ def phase_table(session: Session) -> pd.DataFrame:
 
 def datasets_of(session: Session) -> list[str]:
     """The datasets that this profile trains on, that of the key points included."""
-    named = dict.fromkeys(e.dataset for e in driver.experiments("fgsam", session.profile))
-    return [name for name in TITLES if name in named or name == coco_keypoints.NAME]
+    rows = common.trained_on(session, "fgsam", TITLES)
+    return [name for name in TITLES if name in rows or name == coco_keypoints.NAME]
 
 
 def load_trained(session: Session) -> Trained | None:

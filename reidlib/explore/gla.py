@@ -119,8 +119,7 @@ class PhraseAttention(NamedTuple):
 
 def datasets_of(session: Session) -> list[str]:
     """The datasets that the profile trains on."""
-    trained = {e.dataset for e in driver.experiments("gla", session.profile)}
-    return [name for name in TITLES if name in trained]
+    return common.trained_on(session, "gla", TITLES)
 
 
 def experiment(session: Session, table: int, row: str, column: str) -> Experiment | None:

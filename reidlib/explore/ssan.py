@@ -111,8 +111,7 @@ def experiment(session: Session, dataset: str) -> Experiment | None:
 
 def datasets_of(session: Session) -> list[str]:
     """The datasets that the profile trains on."""
-    trained = {e.dataset for e in driver.experiments("ssan", session.profile)}
-    return [name for name in (*TITLES, TRANSFER) if name in trained]
+    return common.trained_on(session, "ssan", (*TITLES, TRANSFER))
 
 
 def load_trained(session: Session, dataset: str) -> Trained | None:

@@ -20,7 +20,7 @@ import importlib
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
@@ -181,9 +181,16 @@ def with_seed(experiment: Experiment, seed: int) -> Experiment:
 
 
 def chosen(
-    measured: Mapping[Place, Measured], rows: Mapping[str, Iterable[str]]
+    measured: Mapping[Place, Measured],
+    rows: Mapping[str, Iterable[str]],
+    datasets: Collection[str] = (),
 ) -> dict[Place, Measured]:
-    """All cells that come with the trainings of some rows: by number of the table, as text."""
+    """All cells that come with the trainings of some rows: by number of the table, as text; on some
+    datasets only. Of neither, all."""
+    if datasets:
+        measured = {p: cell for p, cell in measured.items() if cell.experiment.dataset in datasets}
+    if not rows:
+        return dict(measured)
     wanted = {
         _identity(cell.experiment)
         for (table, row, _), cell in measured.items()

@@ -159,6 +159,10 @@ class PublishedTable:
                 return metric
         raise DataError(f"{self.paper}, table {self.number}: no metric column {column!r}")
 
+    def recorded(self, name: str) -> str:
+        """The name that runs record a metric under: of mAP there are two kinds."""
+        return f"mAP ({self.ap_kind})" if name == "mAP" else name
+
     def group(self, row: PublishedRow) -> str:
         return row.values[self.group_column] if self.group_column else ""
 

@@ -245,6 +245,18 @@ def _number(value: int | None) -> str:
     return "-" if value is None else f"{value:,}"
 
 
+def check_named_apart(folder: Path, names: Sequence[str], images: Sequence[str], what: str) -> None:
+    """Raise `DataError` if two images would have the same file beside them: `names`, one for each,
+    in `folder`; `what` says what such a file is to them, such as "be the mask of"."""
+    owners: dict[str, str] = {}
+    for name, image in zip(names, images, strict=True):
+        if owners.setdefault(name, image) != image:
+            raise DataError(
+                f"{folder / name}: would {what} both {owners[name]} and {image}; expected images "
+                "whose names differ in more than their suffix"
+            )
+
+
 def check_files(name: str, images: Path, paths: Sequence[str], sizes: Sequence[int]) -> None:
     """Raise `DataError` if image files are missing (size -1) or empty (size 0)."""
     missing = [path for path, size in zip(paths, sizes, strict=True) if size < 0]

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from reidlib.data.dataset import Dataset, file_sizes
-from reidlib.data.formats.checks import read_json, shown
+from reidlib.data.formats.checks import check_named_apart, read_json, shown
 from reidlib.data.formats.decoding import read_size
 from reidlib.errors import DataError
 
@@ -123,13 +123,7 @@ def openpose_paths(dataset: Dataset, split: str) -> list[Path]:
     """
     folder, images = folder_of(dataset), list(dataset.splits[split]["path"])
     names = [file_name(path) for path in images]
-    owners: dict[str, str] = {}
-    for name, path in zip(names, images, strict=True):
-        if owners.setdefault(name, path) != path:
-            raise DataError(
-                f"{folder / name}: would hold the key points of both {owners[name]} and {path}; "
-                "expected images whose names differ in more than their suffix"
-            )
+    check_named_apart(folder, names, images, "hold the key points of")
     missing = [name for name, size in zip(names, file_sizes(folder, names), strict=True)
                if size < 0]  # fmt: skip
     if missing:
@@ -139,7 +133,7 @@ def openpose_paths(dataset: Dataset, split: str) -> list[Path]:
             f"missing below {folder}{there}; the first: {missing[0]}\n"
             f"Expected OpenPose's JSON for every image, named <image>{SUFFIX}, or COCO's in "
             f"{coco_file(dataset)}.\n"
-            "`reidlib.pose.estimate` estimates them. Generated data brings them; a copy from "
+            "`python -m reidlib pose` estimates them. Generated data brings them; a copy from "
             "before it did has to be deleted and written anew."
         )
     return [folder / name for name in names]

@@ -10,6 +10,7 @@ human parser, as in ViTAA (Wang et al., ECCV 2020).
 from pathlib import Path, PurePosixPath
 
 from reidlib.data.dataset import Dataset, file_sizes
+from reidlib.data.formats.checks import check_named_apart
 from reidlib.errors import DataError
 
 FOLDER = "masks"
@@ -32,13 +33,7 @@ def mask_paths(dataset: Dataset, split: str) -> list[Path]:
     folder = dataset.root / FOLDER
     images = list(dataset.splits[split]["path"])
     names = [mask_name(path) for path in images]
-    owners: dict[str, str] = {}
-    for name, path in zip(names, images, strict=True):
-        if owners.setdefault(name, path) != path:
-            raise DataError(
-                f"{folder / name}: would be the mask of both {owners[name]} and {path}; expected "
-                "images whose names differ in more than their suffix"
-            )
+    check_named_apart(folder, names, images, "be the mask of")
     sizes = file_sizes(folder, names)
     missing = [i for i, size in enumerate(sizes) if size < 0]
     if missing:

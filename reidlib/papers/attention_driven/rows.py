@@ -66,14 +66,7 @@ SIZES = load_sizes("attention_driven", Size)
 def cells(profile: str) -> dict[Place, Measured]:
     """Every cell of the own rows of Tables 3 to 11 that the profile measures."""
     measured, size = dict(_cells(profile)), SIZES[profile]
-    if size.datasets:
-        measured = {
-            place: cell
-            for place, cell in measured.items()
-            if cell.experiment.dataset in size.datasets
-        }
-    found = chosen(measured, size.rows) if size.rows else measured
-    return found | starts(measured, size.starts, profile)
+    return chosen(measured, size.rows, size.datasets) | starts(measured, size.starts, profile)
 
 
 def _cells(profile: str) -> Iterator[tuple[Place, Measured]]:
@@ -91,7 +84,7 @@ def _cells(profile: str) -> Iterator[tuple[Place, Measured]]:
                     Measured(
                         experiment,
                         evaluation,
-                        f"mAP ({table.ap_kind})" if name == "mAP" else name,
+                        table.recorded(name),
                     ),
                 )
 

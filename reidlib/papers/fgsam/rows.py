@@ -89,7 +89,7 @@ def _table_cells(profile: str) -> Iterator[tuple[Place, Measured]]:
             for metric in table.metrics if row.origin == "own" else ():
                 if datasets and metric.dataset not in datasets:
                     continue
-                name = f"mAP ({table.ap_kind})" if metric.metric == "mAP" else metric.metric
+                name = table.recorded(metric.metric)
                 experiment = trained(profile, metric.dataset, **_ROWS[row.slug])
                 yield (number, row.slug, metric.column), Measured(experiment, SINGLE_QUERY, name)
 

@@ -55,10 +55,7 @@ _METHOD_OF_ROW = {
 def cells(profile: str) -> dict[Place, Measured]:
     """Every cell of the own rows of Tables 2-6; Table 1 only states settings."""
     measured, size = dict(_cells(profile)), SIZES[profile]
-    found = chosen(measured, size.rows) if size.rows else measured
-    if size.datasets:
-        found = {p: cell for p, cell in found.items() if cell.experiment.dataset in size.datasets}
-    return found | starts(measured, size.starts, profile)
+    return chosen(measured, size.rows, size.datasets) | starts(measured, size.starts, profile)
 
 
 def _cells(profile: str) -> Iterator[tuple[Place, Measured]]:
@@ -88,7 +85,7 @@ def _cells(profile: str) -> Iterator[tuple[Place, Measured]]:
                     Measured(
                         started(experiment, profile),
                         evaluation or usual,
-                        f"mAP ({table.ap_kind})" if name == "mAP" else name,
+                        table.recorded(name),
                     ),
                 )
 

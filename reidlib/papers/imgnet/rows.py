@@ -42,8 +42,7 @@ SIZES = load_sizes("imgnet", Size)
 def cells(profile: str) -> dict[Place, Measured]:
     """Every cell of the own rows that the profile measures: Tables 1-3 and 5-7."""
     measured, size = dict(_all_cells(profile)), SIZES[profile]
-    found = chosen(measured, size.rows) if size.rows else measured
-    return found | starts(measured, size.starts, profile)
+    return chosen(measured, size.rows) | starts(measured, size.starts, profile)
 
 
 def _all_cells(profile: str) -> Iterator[tuple[Place, Measured]]:

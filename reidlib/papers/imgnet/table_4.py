@@ -55,7 +55,7 @@ def cells(profile: str) -> dict[Place, Measured]:
 
 def _table_cells(profile: str) -> Iterator[tuple[Place, Measured]]:
     table = load_tables("imgnet")[4]
-    metrics = {"Rank-1": "Top-1", "mAP": f"mAP ({table.ap_kind})"}
+    metrics = {"Rank-1": "Top-1", "mAP": table.recorded("mAP")}
     for method in SIZES[profile].rows:
         for metric in table.metrics:
             norm, _, name = metric.column.partition("-")  # "GN-Rank-1"

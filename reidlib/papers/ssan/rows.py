@@ -8,10 +8,10 @@ from reidlib.data.formats.cuhk_pedes import DOMAINS, TRANSFER
 from reidlib.experiment import Experiment, Stage, Training
 from reidlib.models import ssan
 from reidlib.models.compared import cmpm, dual_path, mia, scan, vitaa
-from reidlib.papers.driver import Measured, Place, load_sizes, rates
+from reidlib.papers.driver import Measured, Place, load_sizes, module_of, rates
 from reidlib.papers.pretraining import started, starts
 from reidlib.papers.tables import PublishedRow, load_tables
-from reidlib.papers.text_to_image import evaluations_of, module_of
+from reidlib.papers.text_to_image import evaluations_of
 
 RECIPE = 2  # raised whenever a change of the code changes what a training comes to
 FIGURE_7 = "figure-7"
