@@ -58,7 +58,9 @@ class Lab:
     def use(self, page: Any, theme: str) -> None:
         """Change the theme, "light" | "dark"."""
         name = THEMES[theme]
-        page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", name)
+        page.evaluate(
+            "theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", name
+        )
         page.wait_for_selector(f"body[data-jp-theme-name='{name}']")
 
 
