@@ -81,11 +81,13 @@ def parser() -> argparse.ArgumentParser:
     add_session_arguments(report)
 
     keep = commands.add_parser(
-        "keep", help="write finished runs as small files without weights, to travel or to commit"
+        "keep",
+        help="write finished runs as small files without weights, and pages to read, to travel or "
+        "to commit",
     )
     add_session_arguments(keep)
     keep.add_argument(
-        "--out", type=Path, metavar="DIR", help="default: results/reference/<profile>/runs"
+        "--out", type=Path, metavar="DIR", help="default: results/reference/<profile>"
     )
 
     everything = commands.add_parser("all", help="what ./run_all.sh does: train and report")
@@ -221,11 +223,13 @@ def _all(arguments: argparse.Namespace) -> int:
 
 
 def _keep(arguments: argparse.Namespace) -> int:
+    from reidlib.report.pages import write_pages
     from reidlib.run.keep import keep
 
     session = session_of(arguments)
-    out = arguments.out or session.store.references
-    for path in keep(session, arguments.papers, out):
+    out = arguments.out or session.store.references.parent
+    kept = keep(session, arguments.papers, out / "runs")
+    for path in [*kept, *write_pages(session, arguments.papers, out)]:
         print(f"{path.stat().st_size:9,} bytes  {path}")
     return 0
 
