@@ -262,13 +262,13 @@ def backbone_of(experiment: Experiment) -> str:
 def check(experiment: Experiment, dataset: Dataset) -> None:
     """Raise `DataError` if something that the training needs is not there."""
     check_weights(experiment)
-    for need in experiment.needs:
+    for need in experiment.reads:
         extras.check(need, dataset)
 
 
 def fingerprint(experiment: Experiment, dataset: Dataset) -> str:
     """Of all the data that decides what the training comes to, for the run's key."""
-    beside = extras.extras_fingerprint(experiment.needs, dataset)
+    beside = extras.extras_fingerprint(experiment.reads, dataset)
     return f"{dataset.fingerprint}+{beside}" if beside else dataset.fingerprint
 
 
@@ -317,7 +317,10 @@ def train_and_evaluate(
     Args:
         before: weights of the finished runs of `experiment.before`.
         checkpoint, key, on_epoch: see `reidlib.train.fit`.
+
+    Raises `DataError` if something that the training needs is not there.
     """
+    check(experiment, dataset)
     paper = get_paper(experiment.paper)
     data = paper.prepare(experiment, dataset, cache_dir, compute.device)
     model = place(initialized(experiment, data, before), compute)

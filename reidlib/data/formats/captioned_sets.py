@@ -2,7 +2,7 @@
 
 All three come as one JSON array with an object per image (split, captions, file path, id) and a
 folder of images. What differs is in a `Format` each, kept in a module per dataset. Where the file
-has tokens, too, they are made anew from the captions, because not every copy has them.
+has tokens, too, they are left to `release_tokens`.
 """
 
 from collections import Counter

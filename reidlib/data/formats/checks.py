@@ -131,6 +131,21 @@ def read_captions(value: Any) -> tuple[list[str], str]:
     return [_HALF.sub("\ufffd", text) for text in captions], ""
 
 
+def read_tokens(value: Any, captions: int) -> tuple[list[list[str]], str]:
+    """The words of an entry's captions, a list for each, and what is wrong with them ("" if nothing
+    is). Where there is no caption, none are expected."""
+    tokens = value if captions else value or []
+    if not isinstance(tokens, list) or len(tokens) != captions:
+        number = "a list of words" if captions == 1 else f"{captions} lists of words"
+        return [], f"expected {number} in processed_tokens, one for each caption"
+    for words in tokens:
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            return [], "processed_tokens must be lists of strings"
+        if sum(len(word) + 1 for word in words) > MAX_CAPTION:
+            return [], f"expected processed_tokens of at most {MAX_CAPTION:,} characters"
+    return [[_HALF.sub("\ufffd", word) for word in words] for words in tokens], ""
+
+
 def shown(value: Any, most: int = 160) -> str:
     """A value as a short text that any terminal prints."""
     text = str(value).encode("utf-8", "backslashreplace").decode()
