@@ -702,11 +702,15 @@ def _named(message: str, path: Path) -> bool:
 
 
 def _work(
-    root: Path, targets: Sequence[Target], right: dict, seed: int, cases: Sequence[int], pipe: Any
-) -> None:
+    targets: Sequence[Target], right: dict, copies: dict[Path, bytes], seed: int,
+    cases: Sequence[int], pipe: Any,
+) -> None:  # fmt: skip
     before = _memory()
     torch.set_num_threads(1)
     for n in cases:
+        for path, before in copies.items():  # a file beside the damaged one may be gone with it
+            if not path.is_file():
+                restore(path, before)
         pipe.send(("begin", n))
         started = time.process_time()  # of a busy machine this says more than a clock
         found = run_case(targets, right, seed, n)
@@ -736,7 +740,7 @@ def fuzz(
     left = list(cases)
     while left:
         ours, theirs = context.Pipe(duplex=False)
-        child = context.Process(target=_work, args=(root, targets, right, seed, left, theirs))
+        child = context.Process(target=_work, args=(targets, right, copies, seed, left, theirs))
         child.start()
         theirs.close()
         begun, done = None, False

@@ -365,7 +365,7 @@ def initialized(experiment: Experiment, data: Any, before: Sequence[Path] = ()) 
         raise DataError(f"{experiment.name}: starts from a run that is not finished")
     if experiment.start is None and experiment.training.pretrained == "imagenet":
         name = backbone_of(experiment)
-        state = {f"backbone.{k}": v for k, v in imagenet_state(name).items()}
+        state = {f"backbone.{k}": v for k, v in imagenet_state(name, verify=True).items()}
         load_start(model, state, str(find_imagenet(name)))
     for path in before:
         load_start(model, load_file(path), str(path))
