@@ -320,7 +320,8 @@ def train_and_evaluate(
 
     Raises `DataError` if something that the training needs is not there.
     """
-    check(experiment, dataset)
+    if experiment.training.release_tokens:  # also where nothing would read them
+        extras.check("tokens", dataset)
     paper = get_paper(experiment.paper)
     data = paper.prepare(experiment, dataset, cache_dir, compute.device)
     model = place(initialized(experiment, data, before), compute)

@@ -252,8 +252,6 @@ def _check_counts(
         )
         hint += f" {form.advice}" if form.advice else ""
     else:
-        hint = (
-            "Generated data was changed after it was written: delete the folder and write it anew."
-        )
+        hint = checks.changed_after(annotation.parent)
     expected = checks.expected_counts(form.expected, synthetic, annotation.parent)
     checks.check_counts(form.folder, annotation, count(splits), expected, hint)
