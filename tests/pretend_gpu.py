@@ -147,8 +147,10 @@ def _note_wait(name: str, args: tuple, kwargs: dict) -> None:
         isinstance(x, Tensor) and x.dim() and (x.dtype == torch.bool or not isinstance(x, OnGPU))
         for x in places
     )
-    repeats = name == "repeat_interleave" and "output_size" not in kwargs and (
-        any(isinstance(x, OnGPU) for x in args[1:])
+    repeats = (
+        name == "repeat_interleave"
+        and "output_size" not in kwargs
+        and (any(isinstance(x, OnGPU) for x in args[1:]))
     )
     home = name == "to" and any(x == CPU or x == "cpu" for x in tree_flatten((args[1:], kwargs))[0]
                                 if isinstance(x, (str, torch.device)))  # fmt: skip
