@@ -1,6 +1,11 @@
 """Figures as HTML, each with alternative text and a caption: `figures.gallery(...)`."""
 
-from reidlib.report.figures.attention import attention_grid, phrase_maps, word_parts
+from reidlib.report.figures.attention import (
+    attention_grid,
+    phrase_maps,
+    stripes_and_phrases,
+    word_parts,
+)
 from reidlib.report.figures.basics import (
     BLUE,
     GRAY,
@@ -43,6 +48,7 @@ __all__ = [
     "new_figure",
     "phrase_maps",
     "picture_rows",
+    "stripes_and_phrases",
     "sweep",
     "word_parts",
 ]
