@@ -33,7 +33,6 @@ from reidlib.papers import driver
 from reidlib.papers.attention_driven import method as attention_driven
 from reidlib.papers.gla.method import phi
 from reidlib.papers.image_to_image import SINGLE_QUERY, SINGLE_SHOT, encode
-from reidlib.papers.pretraining import STARTS
 from reidlib.papers.text_to_image import encode_images, evaluations_of
 from reidlib.run.plan import key_of
 from reidlib.run.session import Session
@@ -140,20 +139,40 @@ class Answer:
 def rows(session: Session, paper: str) -> list[Row]:
     """Rows of the paper's tables whose training, of any seed, is finished here with its weights: in
     the order of the tables, each training with each of its evaluations once."""
-    trained: dict[Experiment, bool] = {}
-    found: dict[tuple[Experiment, str], Row] = {}
-    for table, slug, column in driver.places(paper, session.profile):
-        cell = driver.cell(paper, session.profile, table, slug, column, session.seeds)
-        if table == STARTS or not isinstance(table, int) or not _searchable(paper, cell):
-            continue
-        for experiment in cell.experiments:
-            if experiment not in trained:
-                trained[experiment] = _is_trained(session, experiment)
-            if trained[experiment]:
-                row = Row(paper, table, slug, experiment, cell.evaluation)
-                found.setdefault((experiment, cell.evaluation), row)
-                break
+    found: dict[tuple[str, str], Row] = {}
+    for place in driver.places(paper, session.profile):
+        first = driver.cell(paper, session.profile, *place)
+        row = row_of(session, paper, place)
+        if row is not None:
+            found.setdefault((first.experiments[0].key(""), first.evaluation), row)
     return list(found.values())
+
+
+def chosen(session: Session, found: list[Row], slug: str) -> Row:
+    """Of the rows that were found the one with this slug, or with the same training; else the
+    first one."""
+    trainings = {
+        experiment
+        for place in driver.places(found[0].paper, session.profile)
+        if place[1] == slug
+        for experiment in driver.cell(
+            found[0].paper, session.profile, *place, session.seeds
+        ).experiments
+    }
+    return next((row for row in found if row.experiment in trainings), found[0])
+
+
+def row_of(session: Session, paper: str, place: driver.Place) -> Row | None:
+    """What a cell of a table can be searched with: its first training that is finished here with
+    its weights; None where there is none, or where the cell is no search of one gallery."""
+    table, slug, _ = place
+    cell = driver.cell(paper, session.profile, *place, session.seeds)
+    if cell is None or not isinstance(table, int) or not _searchable(paper, cell):
+        return None
+    for experiment in cell.experiments:
+        if _is_trained(session, experiment):
+            return Row(paper, table, slug, experiment, cell.evaluation)
+    return None
 
 
 def _searchable(paper: str, cell: driver.Cell) -> bool:

@@ -13,11 +13,11 @@ from reidlib.explore import attention_driven, fgsam, gla, search, ssan
 from reidlib.explore.common import pictures, spread
 from reidlib.explore.search import Answer, Engine, Hit, Row
 from reidlib.papers.tables import load_tables
-from reidlib.report import Html, escape, figures, style
+from reidlib.report import Html, escape, style
+from reidlib.report.answers import shown, why
 from reidlib.report.figures.basics import PICTURE, picture
 from reidlib.report.figures.galleries import FRAMES
 from reidlib.report.labels import plain, row_label
-from reidlib.report.why import why
 from reidlib.run.session import Session
 
 TITLES = fgsam.TITLES | attention_driven.TITLES | gla.TITLES | ssan.TITLES
@@ -35,7 +35,7 @@ def search_panel(
     """A panel over all rows of a paper's tables that are trained here; says so if there is none.
 
     Args:
-        row: slug of the row that it opens with; else the first one.
+        row: slug of the row that it opens with, or of one with the same training.
         query: the sentence, or the number of the query picture, that it opens with; else one of
             the test split.
         k: pictures that it shows at first.
@@ -50,14 +50,13 @@ def search_panel(
     for each in found:
         named = models.setdefault(TITLES[each.dataset], {})
         named[_name(each)] = lambda each=each: search.engine(session, each)
-    start = next((each for each in found if each.slug == row), found[0])
+    start = search.chosen(session, found, row)
     return Panel(models, (TITLES[start.dataset], _name(start)), query=query, k=k)
 
 
 def _name(row: Row) -> str:
-    """A row in the words that are printed in it, and what ranks where that is not the usual."""
-    label = plain(row_label(load_tables(row.paper)[row.table], row.slug))
-    return f"Table {row.table}: {label}"
+    """A row in the words that are printed in it."""
+    return f"Table {row.table}: {plain(row_label(load_tables(row.paper)[row.table], row.slug))}"
 
 
 class Panel:
@@ -192,9 +191,9 @@ class Panel:
     def _show(self) -> None:
         self.pair.value = ""
         told = "".join(f"<p>{escape(text)}</p>" for text in search.in_words(self.answer))
-        under = f'<p class="minor">Below each picture: {escape(self.answer.measure)}.</p>'
-        shown = under if self.answer.hits else ""
-        self.said.value = f'<div class="reid" role="status">{told}{shown}</div>'
+        if self.answer.hits:
+            told += f'<p class="minor">Below each picture: {escape(self.answer.measure)}.</p>'
+        self.said.value = f'<div class="reid" role="status">{told}</div>'
         self.hits.children = tuple([*self._asked_for(), *map(self._item, self.answer.hits)])
 
     def _asked_for(self) -> list[widgets.Widget]:
@@ -204,11 +203,10 @@ class Panel:
             return []
         if not self.engine.by_sentence:
             (image,) = pictures(data, [int(answer.query)], "query")
-            return [_framed(picture(image, "the query", over="query"), _Gap())]
-        shown = pictures(data, answer.meant[:1], "test")
+            return [_framed(picture(image, "the query", over="query"), _gap())]
         return [
-            _framed(picture(image, "the person who is meant", over="meant", kind="meant"), _Gap())
-            for image in shown
+            _framed(picture(image, "the person who is meant", over="meant", kind="meant"), _gap())
+            for image in pictures(data, answer.meant[:1], "test")
         ]
 
     def _item(self, hit: Hit) -> widgets.Widget:
@@ -222,40 +220,14 @@ class Panel:
         button.on_click(lambda _: self.why(hit))
         kind, mark = FRAMES.get(hit.verdict, ("" if hit.rank else "left-out", ""))
         over = f"{hit.rank} {mark}".strip() if hit.rank else f"{hit.verdict}, not counted"
-        shown = picture(image, _place(hit), over=over, under=f"{hit.score:.3f}", kind=kind)
-        return _framed(shown, button)
+        under = f"{hit.score:.3f}"
+        return _framed(picture(image, _place(hit), over=over, under=under, kind=kind), button)
 
     # -------------------------------------------------------------- where it is shown
 
     def still(self) -> Html:
         """The answer as a picture, for pages without a kernel."""
-        data, answer, engine = self.engine.data.dataset, self.answer, self.engine
-        told = " ".join(search.in_words(answer))
-        about = f"{self.dataset.value}, {self.model.value}."
-        shown = pictures(data, [hit.row for hit in answer.hits], engine.split)
-        if not answer.hits:
-            return Html(f"<p>{escape(f'{about} “{answer.query}” {told}')}</p>")
-        scores = [hit.score for hit in answer.hits]
-        if not engine.by_sentence:
-            (query,) = pictures(data, [int(answer.query)], "query")
-            verdicts = [hit.verdict for hit in answer.hits]
-            return figures.image_search(
-                query, shown, verdicts, scores=scores, caption=f"{about} {told}"
-            )
-        if not answer.judged:
-            labels = [f"{score:.3f}" for score in scores]
-            caption = f"{about} “{answer.query}” {told}"
-            return figures.contact_sheet(shown, labels, caption=caption)
-        (meant,) = pictures(data, answer.meant[:1], "test")
-        return figures.gallery(
-            str(answer.query),
-            shown,
-            [hit.verdict == "correct" for hit in answer.hits],
-            scores=scores,
-            meant=meant,
-            first=answer.first,
-            caption=about,
-        )
+        return shown(self.engine, self.answer, f"{self.dataset.value}, {self.model.value}.")
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         """The widget where there is a kernel, else what it answered first."""
@@ -268,16 +240,16 @@ class Panel:
         }
 
 
-def _Gap() -> widgets.Widget:
+def _gap() -> widgets.Widget:
     """As high as a button, so that pictures stand level."""
     return widgets.HTML(layout={"height": "28px", "margin": "2px"})
 
 
-def _framed(shown: str, below: widgets.Widget) -> widgets.Widget:
+def _framed(content: str, below: widgets.Widget) -> widgets.Widget:
     # The container query of a fragment needs a width from outside.
-    content = f'<div class="reid" style="margin:0;width:{PICTURE}px">{shown}</div>'
+    box = f'<div class="reid" style="margin:0;width:{PICTURE}px">{content}</div>'
     return widgets.VBox(
-        [widgets.HTML(content), below],
+        [widgets.HTML(box), below],
         layout={"width": f"{PICTURE + 10}px", "overflow": "visible"},
     )
 

@@ -18,6 +18,7 @@ from reidlib.report.figures.basics import (
     figure,
     new_figure,
 )
+from reidlib.report.figures.comparison import comparison
 from reidlib.report.figures.curves import caption_lengths, curves
 from reidlib.report.figures.forest import forest
 from reidlib.report.figures.galleries import contact_sheet, gallery, image_search, picture_rows
@@ -38,6 +39,7 @@ __all__ = [
     "body_parts",
     "caption_lengths",
     "chart",
+    "comparison",
     "contact_sheet",
     "curves",
     "drawn_shot",

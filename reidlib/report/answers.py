@@ -1,4 +1,4 @@
-"""Why a picture was found: the attention of a trained model to a query and one of its hits."""
+"""What a search found as a figure, and why: the attention of a model to a query and a hit."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from reidlib.explore import attention_driven, fgsam, gla, imgnet, ssan
 from reidlib.explore.common import pictures
-from reidlib.explore.search import Answer, Engine
+from reidlib.explore.search import Answer, Engine, in_words
 from reidlib.models.attention_driven import AttentionDriven
 from reidlib.models.fgsam import FGSAM
 from reidlib.models.gla import GLA
@@ -15,6 +15,34 @@ from reidlib.models.ssan import SSAN
 from reidlib.report import Html, escape, figures
 
 ASKED_FOR = "a white shirt, blue jeans, black shoes"  # where the query has no words of its own
+
+
+def shown(engine: Engine, answer: Answer, caption: str) -> Html:
+    """What a search found, framed by whom it shows; or why it found nothing."""
+    data, told = engine.data.dataset, " ".join(in_words(answer))
+    if not answer.hits:
+        return Html(f"<p>{escape(f'{caption} “{answer.query}” {told}')}</p>")
+    found = pictures(data, [hit.row for hit in answer.hits], engine.split)
+    scores = [hit.score for hit in answer.hits]
+    if not engine.by_sentence:
+        (query,) = pictures(data, [int(answer.query)], "query")
+        verdicts = [hit.verdict for hit in answer.hits]
+        return figures.image_search(
+            query, found, verdicts, scores=scores, caption=f"{caption} {told}"
+        )
+    if not answer.judged:
+        labels = [f"{score:.3f}" for score in scores]
+        return figures.contact_sheet(found, labels, caption=f"{caption} “{answer.query}” {told}")
+    (meant,) = pictures(data, answer.meant[:1])
+    return figures.gallery(
+        str(answer.query),
+        found,
+        [hit.verdict == "correct" for hit in answer.hits],
+        scores=scores,
+        meant=meant,
+        first=answer.first,
+        caption=caption,
+    )
 
 
 def why(engine: Engine, answer: Answer, row: int) -> Html:
@@ -35,7 +63,7 @@ def _without(text: str) -> Html:
     return Html(f"<p>{escape(text)}</p>")
 
 
-def _shown(engine: Engine, answer: Answer, row: int) -> list[np.ndarray]:
+def _pictures(engine: Engine, answer: Answer, row: int) -> list[np.ndarray]:
     """The query, if it is a picture, and the hit."""
     data = engine.data.dataset
     hit = pictures(data, [row], engine.split)
@@ -52,7 +80,7 @@ def _ssan(engine: Engine, answer: Answer, row: int) -> Html:
     found = ssan.pair(trained, str(answer.query), row)
     shares = ", ".join(f"{share:+.2f}" for share in found.shares)
     return figures.word_parts(
-        _shown(engine, answer, row)[0],
+        _pictures(engine, answer, row)[0],
         found.words,
         found.parts,
         known=found.known,
@@ -69,7 +97,7 @@ def _imgnet(engine: Engine, answer: Answer, row: int) -> Html:
     without = [what for name, what in (("LS", "stripes"), ("GP", "phrases")) if name not in used]
     note = f" This row ranks without its {' and '.join(without)}." if without else ""
     return figures.stripes_and_phrases(
-        _shown(engine, answer, row)[0],
+        _pictures(engine, answer, row)[0],
         found.stripes,
         found.stripes_pass,
         found.phrases,
@@ -101,7 +129,7 @@ def _gla(engine: Engine, answer: Answer, row: int) -> Html:
         for sentence, image, split in asked
     ]
     return figures.phrase_maps(
-        _shown(engine, answer, row),
+        _pictures(engine, answer, row),
         maps,
         columns=1,
         caption=f"The attention to {about}, as multiples of the mean weight.",
@@ -134,7 +162,7 @@ def _fgsam(engine: Engine, answer: Answer, row: int) -> Html:
     of_query = fgsam.part_maps(trained, [int(answer.query)], "query")
     of_hit = fgsam.part_maps(trained, [row], "gallery")
     return figures.attention_grid(
-        _shown(engine, answer, row),
+        _pictures(engine, answer, row),
         {part: np.concatenate((of_query[part], of_hit[part])) for part in of_query},
         _PAIR,
         columns=1,
