@@ -138,7 +138,8 @@ def _value(side: Side, by_rank: bool) -> np.ndarray:
     if not by_rank:
         return side.scores.mean(0)
     counted = (side.ranks != NO_MATCH).all(0)
-    return np.where(counted, np.exp(np.log(side.ranks).mean(0)), np.nan)
+    # Rounded, so that equal ranks are equal whatever the number of trainings.
+    return np.where(counted, np.exp(np.log(side.ranks).mean(0)).round(9), np.nan)
 
 
 # ------------------------------------------------------------------ the queries

@@ -214,9 +214,11 @@ def engine_of(row: Row, model: nn.Module, data: Any) -> Engine:
         query, gallery = (
             attention_driven.embeddings(model, split)[name] for split in (data.query, data.gallery)
         )
-        return Engine(row, model, data, gallery, query)
-    embed = phi(model) if isinstance(model, GLA) else model.embed
-    return Engine(row, model, data, encode(embed, data.gallery), encode(embed, data.query))
+    else:
+        embed = phi(model) if isinstance(model, GLA) else model.embed
+        query, gallery = encode(embed, data.query), encode(embed, data.gallery)
+    # In the precision that distances are computed in, so that no search has to convert them.
+    return Engine(row, model, data, gallery.double(), query.double())
 
 
 # ------------------------------------------------------------------ searching
