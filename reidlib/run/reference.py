@@ -25,7 +25,7 @@ from reidlib.errors import DataError, StoreError
 from reidlib.experiment import hash_json
 from reidlib.files import read_arrays, write_atomic
 
-_LAST_RANK = 10
+LAST_RANK = 10
 _MOST = 900_000  # bytes of a file
 _RUNS = "runs"  # the array that is JSON in UTF-8
 
@@ -160,7 +160,7 @@ def _outcomes(run: Any, compared: Mapping[str, set[str]]) -> dict[str, np.ndarra
                 kept[f"scores/{evaluation}: {metric}"] = scores.astype(np.float16)
             else:
                 ranks = run.ranks(evaluation)
-                kept[f"ranks/{evaluation}"] = np.minimum(ranks, _LAST_RANK + 1).astype(np.int8)
+                kept[f"ranks/{evaluation}"] = np.minimum(ranks, LAST_RANK + 1).astype(np.int8)
     return kept
 
 
