@@ -52,6 +52,17 @@ def recipe() -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def run_quietly(command: list[str | Path]) -> int:
+    """Run a command and return its exit status. What it says is shown if it fails, all of it; pip
+    warns in a line per package of whatever its configuration names."""
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    )
+    if done.returncode:
+        say(done.stdout)
+    return done.returncode
+
+
 def make_venv() -> Path:
     python = VENV / "bin" / "python"
     with (ROOT / ".venv.lock").open("w") as lock:
@@ -62,15 +73,10 @@ def make_venv() -> Path:
         venv.create(VENV, with_pip=True, clear=VENV.exists())
         install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         target = f"{ROOT}[{','.join(EXTRAS)}]"
-        try:
-            subprocess.run(
-                [*install, "-c", str(ROOT / "constraints.txt"), "-e", target],
-                check=True,
-                stdout=sys.stderr,
-            )
-        except subprocess.CalledProcessError as error:
+        status = run_quietly([*install, "-c", str(ROOT / "constraints.txt"), "-e", target])
+        if status:
             sys.exit(
-                f"error: installing into {VENV} failed (pip's exit status {error.returncode}); "
+                f"error: installing into {VENV} failed (pip's exit status {status}); "
                 "see its message above. Needed: a package index with the versions of "
                 "constraints.txt, and about 6 GB of disk space."
             )

@@ -1,5 +1,6 @@
 """The commands as a user types them: what they print, and their exit status."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -247,3 +248,15 @@ def test_importing_and_running_needs_no_jupyter_package():
         [sys.executable, "-c", script], env=ENV, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_pip_is_quiet_unless_it_fails(capfd):
+    spec = importlib.util.spec_from_file_location("setup_env", ROOT / "scripts" / "setup_env.py")
+    setup = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(setup)
+    warn = "import sys; print('WARNING: ignored', file=sys.stderr); print('why'); sys.exit({})"
+    assert setup.run_quietly([sys.executable, "-c", warn.format(0)]) == 0
+    assert capfd.readouterr() == ("", "")
+    assert setup.run_quietly([sys.executable, "-c", warn.format(3)]) == 3
+    found = capfd.readouterr()
+    assert "WARNING: ignored" in found.err and "why" in found.err and found.out == ""

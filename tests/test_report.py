@@ -36,7 +36,7 @@ from reidlib.report.index import (  # noqa: E402
 )
 from reidlib.report.notebook import (  # noqa: E402
     NotebookError,
-    _ThisInterpreter,
+    ThisInterpreter,
     parameter_names,
     run_notebook,
 )
@@ -549,9 +549,9 @@ def test_a_kernel_that_does_not_start_is_tried_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     starts = []
-    real = _ThisInterpreter.kernel_spec.fget
+    real = ThisInterpreter.kernel_spec.fget
 
-    def spec(self: _ThisInterpreter, broken: int) -> Any:
+    def spec(self: ThisInterpreter, broken: int) -> Any:
         found = real(self)
         starts.append(1)
         # Papermill asks for the specification once or more per manager; break whole managers.
@@ -565,7 +565,7 @@ def test_a_kernel_that_does_not_start_is_tried_twice(
         managers: dict[int, int] = {}
         keep: list[Any] = []
         monkeypatch.setattr(
-            _ThisInterpreter, "kernel_spec", property(lambda self, n=broken: spec(self, n))
+            ThisInterpreter, "kernel_spec", property(lambda self, n=broken: spec(self, n))
         )
         source = runnable(tmp_path / f"n{broken}.ipynb", "print(a)")
         out = tmp_path / f"out{broken}.ipynb"

@@ -187,7 +187,7 @@ class _Markdown:
         )
         renderer.register("inline_math", lambda _, text: mathml(text, block=False))
         renderer.register("block_math", lambda _, text: mathml(text, block=True))
-        renderer.register("table", lambda _, text: f'<table class="plain">\n{text}</table>\n')
+        renderer.register("table", _table)
         renderer.register("table_cell", _table_cell)
 
     def __call__(self, text: str) -> str:
@@ -226,6 +226,11 @@ class _Renderer(mistune.HTMLRenderer):
         if not url.startswith("data:"):
             return f'<a href="{escape(url)}">{escape(text or url)}</a>'
         return f'<img alt="{escape(text)}" src="{url}">'
+
+
+def _table(_: Any, text: str) -> str:
+    box = 'class="wide-table" role="group" aria-label="table" tabindex="0"'
+    return f'<div {box}><table class="plain">\n{text}</table></div>\n'
 
 
 def _table_cell(_: Any, text: str, align: str | None = None, head: bool = False) -> str:
@@ -330,7 +335,7 @@ def _stream(text: str) -> str:
     """Printed text. Lines that are aligned in columns must not wrap: their box scrolls."""
     if sum(bool(_COLUMNS.search(line)) for line in text.split("\n")) < 2:
         return f'<pre class="stream">{escape(text)}</pre>'
-    box = 'class="stream columns" tabindex="0" role="region" aria-label="printed table"'
+    box = 'class="stream columns" tabindex="0" role="group" aria-label="printed table"'
     return f"<pre {box}>{escape(text)}</pre>"
 
 

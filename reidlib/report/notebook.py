@@ -31,7 +31,7 @@ class NotebookError(ReidlibError):
     exit_status = 1
 
 
-class _ThisInterpreter(AsyncKernelManager):
+class ThisInterpreter(AsyncKernelManager):
     """Starts kernels with the running interpreter; needs no registered kernel."""
 
     @property
@@ -103,7 +103,7 @@ def run_notebook(
             progress_bar=progress,
             start_timeout=start_timeout,
             execution_timeout=cell_timeout,
-            kernel_manager_class=_ThisInterpreter,
+            kernel_manager_class=ThisInterpreter,
         )
 
     try:

@@ -187,7 +187,7 @@ def scrolling(label: str, caption: str, head: str, body: str, kind: str = "") ->
     stay. All arguments but `label` are HTML; `kind`: classes of the table."""
     classes = f' class="{kind}"' if kind else ""
     return (
-        f'<div class="scroll" role="region" aria-label="{escape(label)}" tabindex="0">\n'
+        f'<div class="scroll" role="group" aria-label="{escape(label)}" tabindex="0">\n'
         f'<table{classes} style="table-layout:auto">\n'
         f'<caption><div class="caption" style="text-align:left">{caption}</div></caption>\n'
         f"<thead>\n{head}\n</thead>\n{body}\n</table>\n</div>"

@@ -14,8 +14,10 @@ or a possessive pronoun, and the nouns of "a pair of" and "in front of" are no p
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from nltk.chunk import RegexpParser
+if TYPE_CHECKING:  # NLTK imports SciPy's statistics, seconds that only new captions need
+    from nltk.chunk import RegexpParser
 
 KINDS = ("np", "jnp", "pp")
 
@@ -94,8 +96,10 @@ def _chunk_tags(tagged: Sequence[tuple[str, str]]) -> list[str]:
 
 
 @lru_cache(maxsize=3)
-def _parser(kind: str) -> RegexpParser:
+def _parser(kind: str) -> "RegexpParser":
     """The compiled grammar of a kind of phrase."""
+    from nltk.chunk import RegexpParser
+
     return RegexpParser(_GRAMMARS[kind])
 
 

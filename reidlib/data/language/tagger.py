@@ -9,11 +9,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-
-import nltk.data
-from nltk.tag.perceptron import PerceptronTagger
+from typing import TYPE_CHECKING
 
 from reidlib.errors import DataError
+
+if TYPE_CHECKING:  # see phrases.py
+    from nltk.tag.perceptron import PerceptronTagger
 
 PRETRAINED = "averaged_perceptron_tagger_eng"
 PRETRAINED_NAME = f"nltk {PRETRAINED}"
@@ -26,7 +27,7 @@ class Tagger:
     """A perceptron tagger and the name under which reports mention it."""
 
     name: str
-    perceptron: PerceptronTagger
+    perceptron: "PerceptronTagger"
 
     def tag(self, tokens: Sequence[str]) -> list[tuple[str, str]]:
         """(token, Penn tag) for every token of a caption."""
@@ -39,6 +40,9 @@ def load_tagger() -> Tagger:
     Nothing is downloaded and nothing unpickled. Raises DataError if NLTK's data is there but
     cannot be read.
     """
+    import nltk.data
+    from nltk.tag.perceptron import PerceptronTagger
+
     try:
         folder = nltk.data.find(f"taggers/{PRETRAINED}/")
     except LookupError:
@@ -52,6 +56,8 @@ def load_tagger() -> Tagger:
 
 def shipped_tagger() -> Tagger:
     """The tagger that comes with the package."""
+    from nltk.tag.perceptron import PerceptronTagger
+
     folder = files("reidlib.data.language") / "tagger_json"
     try:
         weights, tagdict, classes = (

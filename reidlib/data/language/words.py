@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from unicodedata import normalize
 
-from nltk.tokenize import word_tokenize
-
 PAD = 0
 UNK = 1
 MARKS = (",", ".")  # between words, for taggers and chunkers
@@ -71,6 +69,8 @@ def _treebank(word: str) -> tuple[str, ...]:
     Without punctuation the Treebank rules never look beyond a blank, so that a caption can be cut
     word by word; a word is met thousands of times, and NLTK takes 50 microseconds for it.
     """
+    from nltk.tokenize import word_tokenize  # see phrases.py
+
     tokens = word_tokenize(word, preserve_line=True)
     trimmed = (token if _CLITIC.fullmatch(token) else token.strip("'-`") for token in tokens)
     return tuple(token for token in trimmed if token)

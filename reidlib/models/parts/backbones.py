@@ -15,7 +15,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.resnet import Bottleneck
 
 from reidlib.errors import DataError, UsageError
 from reidlib.files import check_named_digest
@@ -123,6 +122,9 @@ class ResNet(nn.Module):
 
 
 def _stage(inputs: int, planes: int, blocks: int, stride: int) -> nn.Sequential:
+    # Importing torchvision takes as long as all of torch, and many commands build nothing.
+    from torchvision.models.resnet import Bottleneck
+
     shortcut = nn.Sequential(
         nn.Conv2d(inputs, planes * 4, 1, stride=stride, bias=False), nn.BatchNorm2d(planes * 4)
     )

@@ -238,7 +238,10 @@ def word_parts(
         for (x, y), value in np.ndenumerate(block):
             text = f"{value:.2f}".removeprefix("0")
             color = "white" if value > 0.55 else INK.light
-            right.text(x, y, text, ha="center", va="center", fontsize=7, color=color)
+            # Inside its cell: what is left out of the layout need not be measured again and again.
+            right.text(
+                x, y, text, ha="center", va="center", fontsize=7, color=color, in_layout=False
+            )
         labels = [words[n] if known[n] else f"[{words[n]}]" for n in shown]
         right.set(xticks=range(len(shown)), yticks=[], xlim=(-0.5, columns - 0.5))
         right.set_xticklabels(

@@ -1,0 +1,123 @@
+"""The notebooks in a real JupyterLab: run there, and opened as they come out of a report's run."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from chromium import CONTRASTS, ROOT, TABLES, check_tables, opened
+from lab import Lab, jupyterlab, problems
+
+from reidlib.arguments import PAPERS
+from reidlib.papers.driver import get_paper
+
+# Running all six would take minutes: a text and an image method are run, and the first notebook.
+RUN = ("00_start_here", "02_ssan", "03_gla")
+STORED = [paper for paper in PAPERS if Path(get_paper(paper).ABOUT.notebook).stem not in RUN]
+DESK = {"viewport": {"width": 1440, "height": 900}}
+LOOKS = """
+from reidlib.report import Html
+from reidlib.report.verdicts import LOOKS, bar, label
+
+labels = "".join(f"<p>{label(kind)}</p>" for kind in LOOKS)
+Html(f'<div class="reid">{labels}{bar(dict.fromkeys(LOOKS, 3))}</div>')
+"""
+SENTENCE = "a woman with long hair wears a red jacket and blue jeans"
+
+
+@pytest.fixture(scope="module")
+def lab(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with jupyterlab(tmp_path_factory.mktemp("lab"), results) as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=RUN)
+def run(request: pytest.FixtureRequest, browser: Any, lab: Lab) -> Iterator[tuple[Any, Any, Any]]:
+    """A notebook after all its cells ran: its page, its code cells, and what went wrong."""
+    with opened(browser, **DESK, color_scheme="dark", accept_downloads=True) as (page, wrong):
+        lab.show(page, f"{request.param}.ipynb")
+        yield page, lab.run(page), wrong
+
+
+def too_faint(page: Any) -> list[dict[str, Any]]:
+    texts = page.evaluate(CONTRASTS, ".reid, .reid *")
+    assert texts
+    return [text for text in texts if text["contrast"] < 4.5]
+
+
+def test_all_cells_run(run: tuple) -> None:
+    _, cells, wrong = run
+    assert problems(cells) == []
+    assert [what for what in wrong if what.startswith("a request")] == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_tables_hold_and_can_be_read(run: tuple, lab: Lab, theme: str) -> None:
+    """In either theme; the system is dark, and the theme decides all the same."""
+    page, _, _ = run
+    lab.use(page, theme)
+    assert check_tables(page.evaluate(TABLES)) >= 2
+    assert too_faint(page) == []
+    shown = page.evaluate(
+        "() => [...document.querySelectorAll('.reid ol.letters')]"
+        ".map(list => getComputedStyle(list).listStyleType)"
+    )
+    assert set(shown) <= {"lower-alpha"}
+
+
+def test_a_table_is_to_be_had_as_csv(run: tuple) -> None:
+    page, cells, _ = run
+    link = page.get_by_role("link", name="as CSV")
+    if not any("outcome.table" in "".join(cell["source"]) for cell in cells):
+        pytest.skip("this notebook has no table of a paper")
+    with page.expect_download() as download:
+        link.first.click()
+    assert download.value.suggested_filename.endswith(".csv")
+    assert Path(download.value.path()).read_text().startswith("paper,")
+
+
+def test_a_panel_searches_the_gallery(run: tuple) -> None:
+    page, _, _ = run
+    if not any("reid-search" in path.read_text() for path in (ROOT / "reidlib").rglob("*.py")):
+        pytest.skip("there is no search panel yet")
+    box = page.locator(".reid-search").get_by_placeholder("Describe a person").first
+    if box.count() == 0:
+        pytest.skip("this notebook has no search panel")
+    before = page.locator(".reid-results").first.inner_html()
+    box.fill(SENTENCE)
+    box.press("Enter")
+    page.wait_for_function(
+        """before => { const found = document.querySelector('.reid-results');
+                       return found.innerHTML !== before && found.querySelector('img'); }""",
+        arg=before,
+    )
+    assert check_tables(page.evaluate(TABLES)) >= 2
+
+
+@pytest.mark.parametrize(("system", "theme"), [("dark", "light"), ("light", "dark")])
+def test_verdicts_follow_the_theme_and_not_the_system(
+    browser: Any, lab: Lab, system: str, theme: str
+) -> None:
+    cells = [nbformat.v4.new_code_cell(LOOKS)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), lab.folder / "looks.ipynb")
+    with opened(browser, **DESK, color_scheme=system) as (page, _):
+        lab.show(page, "looks.ipynb")
+        assert problems(lab.run(page)) == []
+        lab.use(page, theme)
+        assert too_faint(page) == []
+
+
+@pytest.mark.parametrize("paper", STORED)
+def test_tables_hold_where_nothing_was_run(
+    browser: Any, lab: Lab, results: Path, paper: str
+) -> None:
+    """A notebook from elsewhere is not trusted: JupyterLab drops every style sheet in it."""
+    executed = results / "smoke" / f"{paper}.ipynb"
+    if not executed.exists():
+        pytest.skip(f"these results have no {executed.name}")
+    shutil.copy(executed, lab.folder)
+    with opened(browser, **DESK) as (page, _):
+        lab.show(page, executed.name)
+        assert check_tables(page.evaluate(TABLES), cue=False) >= 2
