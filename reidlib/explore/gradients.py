@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from reidlib.experiment import Experiment
 from reidlib.papers import driver
 
+BATCHES = 4
+
 
 def loss_gradients(
-    experiment: Experiment, model: nn.Module, data: Any, *, batches: int = 4
+    experiment: Experiment, model: nn.Module, data: Any, *, batches: int = BATCHES
 ) -> pd.DataFrame:
     """The terms of a trained model's loss, as its last stage adds them up, and what each of them
     asks of the backbone: the norm of its gradient, and the cosine between it and the first's.
