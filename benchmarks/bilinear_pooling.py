@@ -1,6 +1,6 @@
 """Compact bilinear pooling against the outer product that it replaces: time and memory.
 
-    python benchmarks/bilinear_pooling.py [--device cpu|cuda] [--batch 64] [--steps 5]
+    python benchmarks/bilinear_pooling.py [--device cpu|cuda] [--batch 64] [--turns 5]
 
 Three ways from a backbone's map (2048 x 8 x 4) and 57 pose maps of that size to an embedding of 512
 numbers, forward and backward: `compact`, FGSAM's sketches of 2048 numbers (averaged before they are
@@ -10,13 +10,11 @@ linear layer. Times are medians of turns; memory is that of the layer's weights 
 forward pass keeps for the backward pass. The last line is JSON.
 """
 
-import argparse
-import json
 from collections.abc import Callable
 from functools import partial
 
 import torch
-from timing import by_turns, machine, milliseconds
+from timing import arguments, begin, by_turns, milliseconds, report, spreads
 from torch import Tensor, nn
 
 from reidlib.models.parts.bilinear import CompactBilinear
@@ -39,15 +37,12 @@ def saved_bytes(forward: Callable[[], Tensor]) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--batch", type=int, default=64)
+    parser = arguments(__doc__)
+    parser.add_argument("--batch", type=int, help="images (default: 64)")
     parser.add_argument("--map", type=int, nargs=2, default=(8, 4), metavar=("H", "W"))
-    parser.add_argument("--steps", type=int, default=5, help="measured turns, after one warm-up")
     args = parser.parse_args()
-    device, B = args.device, args.batch
-
-    torch.manual_seed(0)
+    device = begin(args)
+    B = args.batch or (2 if args.quick else 64)
     F = torch.randn(B, CHANNELS, *args.map, device=device, requires_grad=True)
     P = torch.randn(B, MAPS, *args.map, device=device, requires_grad=True)
     pooling = CompactBilinear(CHANNELS, (MAPS,), D).to(device)
@@ -74,7 +69,8 @@ def main() -> None:
             tensor.grad = None
         way().sum().backward()
 
-    _, median = by_turns(device, {n: partial(step, way) for n, way in ways.items()}, args.steps)
+    works = {name: partial(step, way) for name, way in ways.items()}
+    times, median = by_turns(device, works, args.turns)
     memory = {
         name: saved_bytes(way) + 4 * sum(p.numel() for p in weights[name].parameters())
         for name, way in ways.items()
@@ -82,17 +78,15 @@ def main() -> None:
     for name in ways:
         print(f"{name:12s}{median[name] * 1e3:10.1f} ms{memory[name] / 2**20:10.1f} MiB")
     result = {
-        "benchmark": "bilinear_pooling",
-        **machine(device),
         "batch": B,
         "map": list(args.map),
-        "steps": args.steps,
         "median_ms": milliseconds(median),
+        "seconds": spreads(times),
         "mib": {name: round(value / 2**20, 1) for name, value in memory.items()},
         "speedup_over_outer": round(median["outer"] / median["compact"], 2),
         "speedup_over_by_fourier": round(median["by_fourier"] / median["compact"], 2),
     }
-    print(json.dumps(result))
+    report("bilinear_pooling", args, result)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""`python -m reidlib doctor | synth | pose | run | report | keep`; only `report` needs Jupyter."""
+"""`python -m reidlib doctor | synth | pose | run | report | keep | gpu-check`; only `report` needs
+Jupyter."""
 
 import argparse
 import sys
@@ -81,12 +82,36 @@ def parser() -> argparse.ArgumentParser:
     add_session_arguments(report)
 
     keep = commands.add_parser(
-        "keep", help="write finished runs as small files without weights, to travel or to commit"
+        "keep",
+        help="write finished runs as small files without weights, and pages to read, to travel or "
+        "to commit",
     )
     add_session_arguments(keep)
     keep.add_argument(
-        "--out", type=Path, metavar="DIR", help="default: results/reference/<profile>/runs"
+        "--out", type=Path, metavar="DIR", help="default: results/reference/<profile>"
     )
+
+    gpu = commands.add_parser(
+        "gpu-check", help="prove and measure the whole suite on this machine's GPU"
+    )
+    gpu.add_argument(
+        "--device", choices=("cuda", "cpu"), default="cuda", help="cpu: a dry run in small sizes"
+    )
+    gpu.add_argument(
+        "--results",
+        type=Path,
+        metavar="DIR",
+        help="default: results/gpu-check/, or results/gpu-check-dry/ for a dry run",
+    )
+    gpu.add_argument(
+        "--only",
+        default="",
+        metavar="PARTS",
+        help="comma-separated: machine, tests, smoke, parity, speed, evaluation, memory, bench, or "
+        "one of them for a paper, such as smoke-gla",
+    )
+    gpu.add_argument("--again", action="store_true", help="parts that have ended well, too")
+    gpu.add_argument("--part", help=argparse.SUPPRESS)  # what the check runs, one by one
 
     everything = commands.add_parser("all", help="what ./run_all.sh does: train and report")
     add_session_arguments(everything)
@@ -221,13 +246,28 @@ def _all(arguments: argparse.Namespace) -> int:
 
 
 def _keep(arguments: argparse.Namespace) -> int:
+    from reidlib.report.pages import write_pages
     from reidlib.run.keep import keep
 
     session = session_of(arguments)
-    out = arguments.out or session.store.references
-    for path in keep(session, arguments.papers, out):
+    out = arguments.out or session.store.references.parent
+    kept = keep(session, arguments.papers, out / "runs")
+    for path in [*kept, *write_pages(session, arguments.papers, out)]:
         print(f"{path.stat().st_size:9,} bytes  {path}")
     return 0
+
+
+def _gpu_check(arguments: argparse.Namespace) -> int:
+    from reidlib.gpu_check.parts import Place, check, run_part
+    from reidlib.run.session import project_root
+
+    folder = "gpu-check" if arguments.device == "cuda" else "gpu-check-dry"
+    folder = (arguments.results or project_root() / "results" / folder).absolute()
+    place = Place(arguments.device, folder)
+    if arguments.part is not None:
+        return run_part(place, arguments.part)
+    names = [name.strip() for name in arguments.only.split(",") if name.strip()]
+    return check(place, names, arguments.again)
 
 
 _COMMANDS = {
@@ -237,6 +277,7 @@ _COMMANDS = {
     "run": _run,
     "report": _report,
     "keep": _keep,
+    "gpu-check": _gpu_check,
     "all": _all,
 }
 

@@ -33,6 +33,8 @@ class Training:
     # "strangers" a pretraining of our own, which the experiment then names as its `start`.
     pretrained: str = ""
     steps: int | None = None  # optimizer steps of an epoch; None: one pass over the training split
+    # Captions are the words that came with them (`processed_tokens`), not cut anew by our rules.
+    release_tokens: bool = False
     # What makes short trainings steadier; off in the papers' own settings.
     warmup_steps: int = 0  # first steps, over which learning rates rise linearly
     decay: str = "none"  # of learning rates, per step, to 0: "none" | "linear" | "cosine"
@@ -66,6 +68,11 @@ class Experiment:
     needs: tuple[str, ...] = ()
     start: "Experiment | None" = None
     joins: tuple["Experiment", ...] = ()
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Names in `reidlib.data.extras` of all that is read: `needs`, and what settings add."""
+        return (*self.needs, "tokens") if self.training.release_tokens else self.needs
 
     @property
     def before(self) -> tuple["Experiment", ...]:

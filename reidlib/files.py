@@ -127,6 +127,25 @@ def read_regular(path: Path) -> bytes:
     return path.read_bytes()
 
 
+def check_named_digest(path: Path) -> None:
+    """Raise `DataError` unless the SHA-256 of a weight file begins as its name ends.
+
+    Such files stand outside of all keys and seals: another one of the same form would give other
+    numbers under the same name.
+    """
+    prefix = path.stem.rpartition("-")[2]
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); expected weights") from error
+    if not digest.startswith(prefix):
+        raise DataError(
+            f"{path}: SHA-256 is {digest[:8]}..., expected {prefix}...: the file is damaged, or "
+            "another one under its name; copy it again"
+        )
+
+
 def read_arrays(path: Path, most: int = 1 << 30) -> dict[str, np.ndarray] | None:
     """The arrays of an .npz file; None if it is not there, or damaged.
 

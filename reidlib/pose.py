@@ -19,7 +19,7 @@ from reidlib.data.formats import keypoints
 from reidlib.data.formats.decoding import read_rgb
 from reidlib.data.formats.keypoints import COCO_JOINTS, Person, from_coco, openpose_json
 from reidlib.errors import DataError
-from reidlib.files import explain_os_errors
+from reidlib.files import check_named_digest, explain_os_errors
 
 WEIGHTS = "keypointrcnn_resnet50_fpn_coco-fc266e95.pth"  # torchvision's COCO_V1
 SHORT_SIDE = 320  # pixels that the shorter side of an image is enlarged to
@@ -52,13 +52,17 @@ def load_estimator(device: str, path: Path | None = None) -> nn.Module:
             "file of that name; put it there under that very name. The environment variable "
             "TORCH_HOME moves the folder."
         )
+    if path.name == WEIGHTS:
+        check_named_digest(path)
     model = keypointrcnn_resnet50_fpn(
         weights=None, weights_backbone=None, min_size=SHORT_SIDE, max_size=4 * SHORT_SIDE
     )
     try:
         model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, AttributeError,
-            TypeError) as error:  # fmt: skip
+    except (
+        *(RuntimeError, LookupError, TypeError, ValueError, AttributeError, EOFError, OSError),
+        pickle.UnpicklingError,
+    ) as error:
         first = next(iter(str(error).splitlines()), type(error).__name__)
         raise DataError(f"{path}: no weights of torchvision's Keypoint R-CNN: {first}") from error
     return model.to(device).eval()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from engines import opener, tiny_session
 from hypothesis import settings
 from tiny_runs import session_in, some
 
@@ -40,3 +41,9 @@ def finished(tmp_path_factory, data):
     for p in planned:
         run_one(session, p)
     return session, planned
+
+
+@pytest.fixture(scope="session")
+def engines(tmp_path_factory: pytest.TempPathFactory, tiny_world: Path):
+    """Name of `engines.PLACES` -> an engine of an untrained model."""
+    return opener(tiny_session(tmp_path_factory.mktemp("engines"), tiny_world))

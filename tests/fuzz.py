@@ -7,7 +7,9 @@ fingerprint. What may not: any other exception, a crash, a hang, much memory, an
 the same name.
 
 The cases run in a process of their own, so that a crash or a hang is a finding, too. Case n of a
-seed is always the same: `--only n` repeats it.
+seed is always the same: `--only n` repeats it. In parts, killed or not, that add up to 20,000:
+
+    python -m tests.fuzz --cases 500 --add-to fuzz.json        again and again
 """
 
 import argparse
@@ -700,11 +702,15 @@ def _named(message: str, path: Path) -> bool:
 
 
 def _work(
-    root: Path, targets: Sequence[Target], right: dict, seed: int, cases: Sequence[int], pipe: Any
-) -> None:
+    targets: Sequence[Target], right: dict, copies: dict[Path, bytes], seed: int,
+    cases: Sequence[int], pipe: Any,
+) -> None:  # fmt: skip
     before = _memory()
     torch.set_num_threads(1)
     for n in cases:
+        for path, before in copies.items():  # a file beside the damaged one may be gone with it
+            if not path.is_file():
+                restore(path, before)
         pipe.send(("begin", n))
         started = time.process_time()  # of a busy machine this says more than a clock
         found = run_case(targets, right, seed, n)
@@ -734,7 +740,7 @@ def fuzz(
     left = list(cases)
     while left:
         ours, theirs = context.Pipe(duplex=False)
-        child = context.Process(target=_work, args=(root, targets, right, seed, left, theirs))
+        child = context.Process(target=_work, args=(targets, right, copies, seed, left, theirs))
         child.start()
         theirs.close()
         begun, done = None, False
@@ -797,13 +803,55 @@ def table(report: Report) -> str:
     )
 
 
+def merged(one: Report, other: Report) -> Report:
+    """What two parts came to together."""
+    return Report(
+        one.outcomes + other.outcomes,
+        one.failures + other.failures,
+        max(one.slowest, other.slowest),
+        max(one.memory, other.memory),
+    )
+
+
+def read_part(path: Path, seed: int) -> Report:
+    """What the cases so far came to: an empty report if there is no such file yet."""
+    if not path.exists():
+        return Report()
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    if kept["seed"] != seed:
+        raise SystemExit(f"{path} counts the cases of seed {kept['seed']}, not of {seed}")
+    outcomes = Counter({(target, outcome): n for target, outcome, n in kept["outcomes"]})
+    return Report(outcomes, kept["failures"], kept["slowest"], kept["memory"])
+
+
+def write_part(path: Path, seed: int, report: Report) -> None:
+    outcomes = [[*place, n] for place, n in sorted(report.outcomes.items())]
+    kept = {"seed": seed, **vars(report), "outcomes": outcomes}
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+    part.replace(path)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.fuzz",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--cases", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", type=int, metavar="N", help="only case N")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--from", type=int, default=0, dest="first", metavar="N", help="case N on")
+    which.add_argument("--only", type=int, metavar="N", help="only case N")
+    which.add_argument(
+        "--add-to", type=Path, metavar="FILE", help="go on after the cases that FILE counts"
+    )
     arguments = parser.parse_args(argv)
-    cases = range(arguments.cases) if arguments.only is None else [arguments.only]
+    before = read_part(arguments.add_to, arguments.seed) if arguments.add_to else Report()
+    first = arguments.first or before.outcomes.total()
+    cases = range(first, first + arguments.cases)
+    if arguments.only is not None:
+        cases = [arguments.only]
     told, started = 0, time.time()
 
     def say(report: Report) -> None:
@@ -811,16 +859,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         for line in report.failures[told:]:
             print(line, flush=True)
         told = len(report.failures)
+        if arguments.add_to:
+            write_part(arguments.add_to, arguments.seed, merged(before, report))
 
     with tempfile.TemporaryDirectory() as root:
         report = fuzz(Path(root), cases, arguments.seed, say)
-    print(table(report))
+    say(report)
+    total = merged(before, report)
+    print(table(total))
     print(
-        f"{sum(report.outcomes.values()):,} cases in {time.time() - started:.0f} s, "
-        f"{len(report.failures)} failures; the slowest took {report.slowest:.1f} s, the most "
-        f"memory was {report.memory / 2**20:,.0f} MiB"
+        f"{total.outcomes.total():,} cases, the last {report.outcomes.total():,} in "
+        f"{time.time() - started:.0f} s, {len(total.failures)} failures; the slowest took "
+        f"{total.slowest:.1f} s, the most memory was {total.memory / 2**20:,.0f} MiB"
     )
-    return 1 if report.failures else 0
+    return 1 if total.failures else 0
 
 
 if __name__ == "__main__":

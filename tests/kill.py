@@ -4,7 +4,9 @@ A command draws a world, caches it, trains two runs in worker processes and writ
 killed without warning (SIGKILL): the command alone, whose children have to end by themselves, or
 one of its children as well; while it draws, caches, trains or reports. The same command is then
 started again, at once, until it gets through. Tables, metrics and weights have to be those of a
-command that nobody killed, to the byte.
+command that nobody killed, to the byte. In parts that add up, again and again:
+
+    python -m tests.kill --kills 4 --add-to kills.json
 """
 
 import argparse
@@ -175,16 +177,31 @@ def kills(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.kill", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.kill",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--add-to", type=Path, metavar="FILE", help="go on after what FILE counts")
     arguments = parser.parse_args(argv)
     started = time.time()
+    before: Counter = Counter()
+    if arguments.add_to and arguments.add_to.exists():
+        before = Counter(json.loads(arguments.add_to.read_text(encoding="utf-8")))
     with tempfile.TemporaryDirectory() as root:
         say = partial(print, flush=True)
-        done = kills(Path(root), arguments.kills, arguments.seed, say=say)
-    where = ", ".join(f"{stage} {number}" for stage, number in sorted(done.items()))
-    print(f"{done.total()} kills ({where}) in {time.time() - started:.0f} s: the same tables")
+        # A part begins with other random numbers than those before it.
+        done = kills(Path(root), arguments.kills, arguments.seed + before.total(), say=say)
+    total = before + done
+    if arguments.add_to:
+        arguments.add_to.write_text(json.dumps(total, indent=1), encoding="utf-8")
+    where = ", ".join(f"{stage} {number}" for stage, number in sorted(total.items()))
+    print(
+        f"{total.total()} kills ({where}), the last {done.total()} in "
+        f"{time.time() - started:.0f} s: the same tables"
+    )
     return 0
 
 

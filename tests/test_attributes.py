@@ -315,6 +315,10 @@ def test_persons_who_are_not_those_of_the_images(duke: Callable[..., Dataset]) -
     ("index", "says"),
     [
         (["0002", "37a"], "'37a'"),
+        (["0002", "²"], "'²'"),  # a digit, and no number
+        (["0002", "٣"], "'٣'"),
+        (["0002", "9" * 30], "'999"),
+        (["0002", "9" * 5000], "'999"),
         (["0002", "0002"], "person 0002 stands there twice"),
         (["0002", "0001"], "person 0001 is in train and in test"),
     ],

@@ -31,7 +31,7 @@ def run_all(*arguments: str) -> subprocess.CompletedProcess:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("command", ["doctor", "synth", "run", "report"])
+@pytest.mark.parametrize("command", ["doctor", "synth", "run", "report", "gpu-check"])
 def test_help(command):
     done = run(command, "--help")
     assert done.returncode == 0

@@ -164,7 +164,31 @@ def test_outlines_cover_the_people(world: Path) -> None:
         (lambda c: c["annotations"][0].update(image_id=-7), "image -7, which is not listed"),
         (lambda c: c["annotations"][0].pop("image_id"), "has no 'image_id'"),
         (lambda c: c["images"].append(dict(c["images"][0])), "stands there twice"),
+        (
+            lambda c: c["images"].append({**c["images"][0], "id": 10**6}),
+            "stands there twice",
+        ),
         (lambda c: c["images"][0].pop("width"), "has no 'width'"),
+        (lambda c: c["annotations"][0].update(bbox=5), "bbox 5; expected x, y"),
+        (lambda c: c["annotations"][0].update(bbox=[[0], [0], [1], [1]]), "expected x, y"),
+        (lambda c: c["annotations"][0].update(bbox=[0, 0, 1e5, 1e5]), "far outside of the image"),
+        (lambda c: c["annotations"][0].update(bbox=[1e308] * 4), "far outside of the image"),
+        (
+            lambda c: c["annotations"][0].update(keypoints=[[1, 2, 2]] * 51),
+            "key points are lists",
+        ),
+        (lambda c: c["annotations"][0].update(id="\ud800", bbox=5), "annotation \\ud800: bbox"),
+        (lambda c: c["annotations"][0].update(iscrowd="0"), "iscrowd is 0; expected 0 or 1"),
+        (lambda c: c["categories"][0].update(keypoints=17), "the joints of 'person' are 17"),
+        (lambda c: c["categories"][0].update(keypoints=[{}]), "the joints of 'person' are {}"),
+        (
+            lambda c: c["annotations"][0].update(segmentation=[[-9e7, -9e7, 9e7, -8e7, 3, 9e7]]),
+            "an outline far outside of the image",
+        ),
+        (
+            lambda c: c["annotations"][0].update(segmentation={"counts": [16], "size": [4, 4]}),
+            "run lengths of 4 x 4 pixels (height x width); the image has",
+        ),
         (lambda c: c["categories"][0].update(name="dog"), "no category 'person'"),
         (lambda c: c["categories"][0]["keypoints"].reverse(), "in their order: nose, left_eye"),
         (lambda c: c.pop("categories"), "images, annotations and categories"),
@@ -192,6 +216,31 @@ def test_bad_annotations(change: Callable[[dict], Any], says: str, copy: Path) -
     edit(copy, change)
     text = message(copy)
     assert str(copy / TRAIN) in text and says in text
+
+
+def test_an_outline_without_points_is_none(copy: Path) -> None:
+    edit(copy, lambda content: content["annotations"][0].update(segmentation=[[]]))
+    (person,) = [
+        p for people in coco.load(copy).splits["train"]["people"] for p in people
+        if p.segmentation == [[]]
+    ]  # fmt: skip
+    assert mask_of(person.segmentation, 8, 8).sum() == 0
+
+
+def test_a_cut_that_would_be_huge(copy: Path, tmp_path: Path) -> None:
+    """A long, thin picture passes, and its cut, which has the proportions of a person, does not."""
+
+    def change(content: dict[str, Any]) -> None:
+        for entry in content["images"]:
+            entry.update(height=1, width=60_000)
+        for entry in content["annotations"]:
+            entry.update(keypoints=[5, 0, 2] * 17, bbox=[0, 0, 60_000, 1], area=60_000)
+            entry.update(segmentation=[])
+
+    edit(copy, change)
+    dataset = coco.load(copy)
+    with pytest.raises(DataError, match=r"\.jpg: a person who takes 0.6 of 100,000x200,000 pixels"):
+        pose_people.people_of(dataset, "train", SIZE, tmp_path / "cache", "cpu")
 
 
 def test_a_joint_outside_the_picture(copy: Path) -> None:

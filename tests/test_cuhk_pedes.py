@@ -580,7 +580,8 @@ def test_missing_and_empty_image_files(world: Path) -> None:
     for path in paths[:7]:
         path.unlink()
     text = message(world)
-    assert "7 of" in text and "Partial downloads" in text
+    assert "7 of" in text and "Partial downloads" not in text
+    assert f"changed after it was written: delete {world / FOLDER};" in text
     listed = [line for line in text.splitlines() if line.startswith("  ")]
     assert (
         len(listed) == 5

@@ -128,6 +128,28 @@ def test_nine_damaged_datasets_tell_nine_stories(nine: Path, tmp_path: Path) -> 
     assert doctor.format_findings(rows)
 
 
+def test_what_nobody_published_counts_of_is_examined_where_it_is(tmp_path: Path) -> None:
+    """COCO's key points, which a pose net is trained on, and drawn strangers."""
+    assert not {"coco-keypoints", "strangers"} & {row["name"] for row in doctor.datasets(tmp_path)}
+    write("coco-keypoints", tmp_path, seed=3, ids=(6, 2), size=(32, 16))
+    write("strangers", tmp_path, seed=3, ids=(3, 2), size=(32, 16))
+    rows = {row["name"]: row for row in present(tmp_path)}
+    assert {name: row["state"] for name, row in rows.items()} == {
+        "coco-keypoints": "ok", "strangers": "ok",
+    }  # fmt: skip
+    assert re.search(r"\ntrain: \d+ images\nval: \d+ images", rows["coco-keypoints"]["detail"])
+    annotation = tmp_path / "coco" / "annotations" / "person_keypoints_train2017.json"
+    content = json.loads(annotation.read_text())
+    for entry in content["annotations"]:
+        del entry["keypoints"]
+    annotation.write_text(json.dumps(content))
+    next((tmp_path / "strangers").rglob("*.jpg")).unlink()
+    rows = {row["name"]: row for row in present(tmp_path)}
+    assert {row["state"] for row in rows.values()} == {"wrong"} and len(rows) == 2
+    assert "instances files have boxes" in rows["coco-keypoints"]["detail"]
+    assert "delete" in rows["strangers"]["detail"]
+
+
 def test_an_unforeseen_error_does_not_end_it(nine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("unforeseen \udcff")

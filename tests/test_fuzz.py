@@ -69,6 +69,57 @@ def test_what_is_a_finding(tmp_path):
     assert unseen[0] == "different" and "nothing says so" in unseen[1]
 
 
+def test_a_file_that_goes_with_a_damaged_one_is_there_for_the_next_case(tmp_path, monkeypatch):
+    """A cache throws away what belongs to a damaged file; in the next case it may be damaged."""
+    paths = (tmp_path / "a", tmp_path / "b")
+    for path in paths:
+        path.write_text("x" * 100)
+
+    def look() -> int:
+        if any(path.read_text(errors="replace") != "x" * 100 for path in paths if path.is_file()):
+            for path in paths:
+                path.unlink(missing_ok=True)
+        return 0
+
+    monkeypatch.setattr(fuzz, "build", lambda root: [fuzz.Target("it", paths, look)])
+    monkeypatch.setattr(fuzz, "spoil", lambda path, rng: _flip(path))
+    report = fuzz.fuzz(tmp_path, range(12))
+    assert report.failures == [] and report.outcomes == {("it", "right"): 12}
+
+
+def _flip(path: Path):
+    before = path.read_bytes()
+    path.write_bytes(b"y" + before[1:])
+    return lambda: fuzz.restore(path, before)
+
+
+def test_cases_in_parts_add_up(tmp_path, monkeypatch, capsys):
+    seen = []
+
+    def here(root, numbers, seed=0, say=lambda *_: None) -> fuzz.Report:
+        report = fuzz.Report(slowest=0.1 * len(numbers))
+        for n in numbers:
+            seen.append(n)
+            report.outcomes["it", "right"] += 1
+            report.failures += [f"case {n}"] if n == 3 else []
+            say(report)
+        return report
+
+    monkeypatch.setattr(fuzz, "fuzz", here)
+    arguments = ["--cases", "3", "--add-to", str(tmp_path / "sum.json")]
+    assert fuzz.main(arguments) == 0
+    assert fuzz.main(arguments) == 1  # case 3 is a finding, and stays one
+    assert fuzz.main(arguments) == 1
+    assert seen == list(range(9))
+    assert "9 cases, the last 3 in" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="cases of seed 0, not of 1"):
+        fuzz.main([*arguments, "--seed", "1"])
+    with pytest.raises(SystemExit):
+        fuzz.main([*arguments, "--from", "7"])
+    seen.clear()
+    assert fuzz.main(["--cases", "2", "--from", "7"]) == 0 and seen == [7, 8]
+
+
 def hang() -> None:
     time.sleep(60)
 

@@ -79,7 +79,7 @@ def test_descriptions_are_those_of_their_images(trained):
     assert len(text) == len(image_of) == len(captions)
     labels = {pid: label for label, pid in enumerate(np.unique(pids))}
     for caption in (0, len(text) // 2, len(text) - 1):
-        words = explore.read(
+        words = common.words_of(
             trained.data.vocabulary, text.tokens[caption, : text.lengths[caption]].tolist()
         )
         assert words.split()[0] in captions[caption].lower()
@@ -107,7 +107,7 @@ def test_a_phrase_is_looked_up_where_a_caption_says_it(trained):
     _, text, image_of, pids = explore.described(trained)
     lengths = text.phrase_lengths
     phrases = [
-        explore.read(trained.data.vocabulary, p[:n])
+        common.words_of(trained.data.vocabulary, p[:n])
         for p, n in zip(text.phrases.tolist(), lengths, strict=True)
     ]
     phrase = max((p for p in phrases if "?" not in p), key=phrases.count)

@@ -18,7 +18,7 @@ FLOORS = (
     ("papers",),
     ("run",),
     ("explore",),
-    ("report", "doctor", "pose"),
+    ("report", "doctor", "pose", "gpu_check"),
     ("cli",),
     ("__init__", "__main__"),
 )
@@ -111,6 +111,8 @@ def test_tests_are_named_after_what_they_test():
         "readme",
         "fuzz",
         "contributing",
+        "rehearsal",
+        "benchmarks",
     }
     for path in (ROOT / "tests").glob("test_*.py"):
         name = path.stem.removeprefix("test_")

@@ -213,6 +213,17 @@ def test_no_label_file(copy: Path) -> None:
     assert str(label_file(copy)) in message(copy)
 
 
+def test_names_that_are_no_text(copy: Path) -> None:
+    """Linux takes any bytes as a name; splits are drawn by names."""
+    people = [image for person in peta.read_people(copy) for image in person.images]
+    for image in people:
+        path = copy / peta.FOLDER / image
+        path.rename(path.with_name(f"{path.stem}_\udcff{path.suffix}"))
+    dataset = peta.load(copy)
+    assert len(dataset.splits["query"]) and sum(map(len, dataset.splits.values())) == len(people)
+    assert all("\udcff" in path for path in dataset.splits["query"]["path"])
+
+
 def test_an_image_without_a_line(copy: Path) -> None:
     image = copy / FOLDER / "GRID" / ARCHIVE / "0777_1_00001_0.jpeg"
     image.write_bytes(b"x")

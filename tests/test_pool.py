@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -87,6 +88,19 @@ def test_sigkill_in_mid_run_then_the_same_command_resumes_to_the_bit(data, tmp_p
 def test_killed_at_any_moment_it_comes_to_the_same_tables(tmp_path):
     """While it starts, draws, caches, trains or reports; 20 times: `python -m tests.kill`."""
     assert kill.kills(tmp_path, 3, seed=1, small=True).total() == 3
+
+
+def test_kills_in_parts_add_up(tmp_path, monkeypatch, capsys):
+    seeds = []
+
+    def kills(root, number, seed=0, small=False, say=print):
+        seeds.append(seed)
+        return Counter(training=number)
+
+    monkeypatch.setattr(kill, "kills", kills)
+    arguments = ["--kills", "4", "--seed", "7", "--add-to", str(tmp_path / "kills.json")]
+    assert kill.main(arguments) == kill.main(arguments) == 0
+    assert seeds == [7, 11] and "8 kills (training 8), the last 4 in" in capsys.readouterr().out
 
 
 def test_a_crashed_worker_is_reported_and_does_not_stop_the_others(data, tmp_path):

@@ -177,6 +177,15 @@ def test_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "x.pth").write_bytes(content)
         with pytest.raises(DataError, match=r"x\.pth"):
             pose.load_estimator("cpu", tmp_path / "x.pth")
+    # Under its own name the file has to be the one that the name promises.
+    (tmp_path / pose.WEIGHTS).write_bytes(b"others")
+    with pytest.raises(DataError, match=r"fc266e95\.pth: SHA-256 is .* expected fc266e95"):
+        pose.load_estimator("cpu", tmp_path / pose.WEIGHTS)
+    # Pickles end in many ways: an index that is not there, a text that is none, ...
+    for content in (b"\x80\x02h\x07.", b"\x80\x02X\x01\x00\x00\x00\xff.", b"\x80\x02}q\x00(s."):
+        (tmp_path / "x.pth").write_bytes(content)
+        with pytest.raises(DataError, match=r"x\.pth"):
+            pose.load_estimator("cpu", tmp_path / "x.pth")
     for content in ({"weight": torch.zeros(2)}, [1, 2]):
         torch.save(content, tmp_path / "x.pth")
         with pytest.raises(DataError, match=r"x\.pth: no weights of torchvision's Keypoint"):

@@ -1,5 +1,6 @@
 """The pose resolve net's training on key points: a run of the store, with PCK as its result."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from reidlib.data.formats.keypoints import JOINTS
 from reidlib.errors import DataError, UsageError
 from reidlib.experiment import Stage, Training
 from reidlib.metrics.pck import pck
+from reidlib.models.parts import backbones
 from reidlib.models.parts.backbones import imagenet_path
 from reidlib.models.pose_resolve import PoseResolveNet, joints_of
 from reidlib.papers import driver
@@ -104,6 +106,11 @@ def test_the_paper_starts_from_vgg19(
     path.parent.mkdir(parents=True)
     torch.save({**state, "classifier.0.weight": torch.zeros(1)}, path)
     driver.check_weights(experiment)
+    with pytest.raises(DataError, match=r"vgg19-dcbb9e9d\.pth: SHA-256 is"):
+        driver.initialized(experiment, None)  # of the same form, and not the weights of that name
+    name = f"vgg19-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}.pth"
+    path.rename(path.with_name(name))
+    monkeypatch.setitem(backbones.IMAGENET_FILES, ("vgg19", "V1"), name)
     net = driver.initialized(experiment, None)
     assert isinstance(net, PoseResolveNet)
     assert all(bool((net.front[i].weight == 0.5).all()) for i in (0, 2, 5, 19, 21))

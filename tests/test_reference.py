@@ -48,10 +48,10 @@ def test_a_kept_run_says_what_the_tables_compare(tmp_path):
 
 
 def test_equal_outcomes_are_kept_once_and_files_stay_small(tmp_path, monkeypatch):
-    monkeypatch.setattr(reference, "_MOST", 6000)
+    monkeypatch.setattr(reference, "_MOST", 3000)
     runs = [(run(f"{n:016d}", queries=500, seed=n % 3), COMPARED) for n in range(12)]
     files = reference.save(tmp_path, "toy", runs)
-    assert len(files) > 2 and all(path.stat().st_size < 12_000 for path in files)
+    assert len(files) > 2 and all(path.stat().st_size < 6_000 for path in files)
     assert set(reference.load(tmp_path)) == {f"{n:016d}" for n in range(12)}
     reference.save(tmp_path, "toy", runs[:1])  # replaces what was there
     assert set(reference.load(tmp_path)) == {"0" * 16}
@@ -70,7 +70,7 @@ def test_damaged_files_are_named(tmp_path):
     reference.save(tmp_path, "toy", [(run("a" * 16), COMPARED)])
     (tmp_path / "toy.npz").write_bytes(b"PK\x03\x04 nonsense")
     reference.load.cache_clear()
-    with pytest.raises(DataError, match=r"toy\.json: reference runs are unreadable"):
+    with pytest.raises(DataError, match=r"toy\.npz: reference runs are unreadable"):
         reference.load(tmp_path)
 
 
@@ -81,13 +81,12 @@ def test_no_changed_byte_of_kept_runs_counts(tmp_path):
     refused = 0
     for path in sorted(tmp_path.iterdir()):
         content = path.read_bytes()
-        for place in range(0, len(content), max(1, len(content) // 60)):
+        for place in range(0, len(content), max(1, len(content) // 150)):
             path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
             try:
                 assert numbers(tmp_path) == whole, (path.name, place)
-                assert path.suffix == ".npz"
             except DataError as error:
-                assert "toy.json: reference runs are unreadable" in str(error)
+                assert "toy.npz: reference runs are unreadable" in str(error)
                 refused += 1
         path.write_bytes(content)
     assert refused > 100
@@ -104,7 +103,7 @@ def numbers(folder: Path) -> str:
 def test_finished_runs_are_kept_and_found_again(finished, tmp_path):
     session, planned = finished
     files = keep(session, ["imgnet"], tmp_path)
-    assert [path.name for path in files] == ["imgnet.json", "imgnet.npz"]
+    assert [path.name for path in files] == ["imgnet.npz"]
     kept = reference.load(tmp_path)
     assert set(kept) == {p.key for p in planned} | {p.start for p in planned}
     for p in planned:

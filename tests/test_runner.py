@@ -95,6 +95,18 @@ def test_nan_loss_fails_the_run_says_why_and_leaves_the_others(
     assert failure(session, planned[0].key) == ""
 
 
+def test_why_a_run_failed_is_read_whatever_it_holds(tmp_path):
+    session = session_in(tmp_path / "results", tmp_path)
+    assert failure(session, "0" * 16) == ""
+    folder = session.store.folder("0" * 16)
+    folder.mkdir(parents=True)
+    (folder / "failure.txt").write_bytes(b"\xff\xfe out of memory\n")
+    assert failure(session, "0" * 16) == "\ufffd\ufffd out of memory"
+    (folder / "failure.txt").unlink()
+    (folder / "failure.txt").mkdir()
+    assert failure(session, "0" * 16) == ""
+
+
 def test_a_run_that_another_process_trains_is_busy(data, tmp_path):
     session = session_in(tmp_path, data)
     (p,) = some(session)[:1]

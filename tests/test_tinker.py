@@ -1,9 +1,13 @@
 """A row with other settings: found, checked, a run of its own."""
 
+from dataclasses import replace
+
 import pytest
+import torch
 
 from reidlib.errors import UsageError
 from reidlib.papers import driver
+from reidlib.papers.driver import module_of
 from reidlib.papers.tinker import parse_settings, trainings_of, with_settings
 
 
@@ -73,3 +77,19 @@ def test_a_backbone_of_another_shape_starts_from_a_pretraining_of_its_own():
 def test_rows_from_other_starts_are_no_rows():
     starts = {e.start.model.labels for e in trainings_of("gla", "study", "proposed", "market1501")}
     assert starts == {"kinds"}
+
+
+def test_neighbors_are_averaged_where_it_is_asked_for():
+    """What GLA's notes say of its map: small profiles leave it as it is, and `--set pool=2` does
+    not."""
+    (plain,) = trainings_of("gla", "study", "proposed", "market1501")
+    averaged = with_settings(plain, parse_settings(["pool=2"]), "study")
+    assert (plain.model.pool, averaged.model.pool) == (1, 2)
+    assert averaged.key("x") != plain.key("x") and averaged.start == plain.start
+    model = module_of(averaged.model).GLA(replace(averaged.model, ids=3, vocabulary=5))
+    found = {}
+    for pool in (1, 2):
+        model.cfg = replace(model.cfg, pool=pool)
+        Psi, owner = torch.rand(2, averaged.model.d, 4, 2), torch.tensor([0, 1, 1])
+        found[pool] = model.attend(Psi, torch.rand(3, averaged.model.d), owner)[0].shape
+    assert found == {1: (3, 4, 2), 2: (3, 2, 1)}

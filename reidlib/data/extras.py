@@ -13,7 +13,7 @@ from reidlib.data import content
 from reidlib.data.batches.attributed import load_attributes
 from reidlib.data.batches.borrowed_captions import find_annotation, join_captions
 from reidlib.data.dataset import Dataset, Hashed
-from reidlib.data.formats import attributes, keypoints, peta
+from reidlib.data.formats import attributes, keypoints, peta, release_tokens
 from reidlib.data.formats.mask_files import mask_paths
 from reidlib.errors import UsageError
 
@@ -62,11 +62,16 @@ def _attributes(dataset: Dataset) -> list[Path]:
     return [attributes.find(dataset)]
 
 
+def _tokens(dataset: Dataset) -> list[Path]:
+    return []  # they stand in the annotation, which is among the dataset's own files
+
+
 NEEDS: dict[str, Need] = {
     "masks": Need(_masks, _masks),
     "captions": Need(_captions, _check_captions),
     "keypoints": Need(_keypoints, _check_keypoints),
     "attributes": Need(_attributes, load_attributes),
+    "tokens": Need(_tokens, release_tokens.load),
 }
 
 

@@ -64,6 +64,11 @@ def verify(folder: Path, described: Mapping[str, Any], cache: Path | None = None
         made_from(described)
         parameters = {name: value for name, value in described.items() if name != _SEAL}
         intact = described[_SEAL] == _seal(parameters, lines)
+    except FileNotFoundError:
+        raise DataError(
+            f"{folder}: {SUMS} is missing: it was deleted, or an earlier version drew this data. "
+            f"{mend}"
+        ) from None
     except (OSError, KeyError):
         raise DataError(
             f"{folder}: {SYNTHETIC} or {SUMS} is not as it was written, or is of another version. "

@@ -17,6 +17,7 @@ from reidlib.data.dataset import Dataset
 from reidlib.data.formats import market1501
 from reidlib.data.language.encoding import encode_captions
 from reidlib.data.language.tagger import load_tagger
+from reidlib.data.language.words import Vocabulary
 from reidlib.errors import DataError
 from reidlib.experiment import Experiment, Training
 from reidlib.metrics.first_match import top_matches
@@ -104,6 +105,11 @@ def as_text(data: TextImageData, sentence: str, kinds: Sequence[str] = ("np",)) 
     return to_text(encode_captions([sentence], data.vocabulary, load_tagger(), kinds=kinds))
 
 
+def words_of(vocabulary: Vocabulary, indices: Sequence[int]) -> str:
+    """Indices as words again; an unknown word is a question mark."""
+    return " ".join("?" if i < 2 else vocabulary.words[i - 2] for i in indices)
+
+
 def best_matches(scores: Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Of float (captions, images), the `k` best images of each caption and their scores, (., k)."""
     rows = np.asarray(top_matches(scores, k))
@@ -131,35 +137,42 @@ def image_retrievals(
 
     query, gallery: embeddings float (Q, d) and (N, d) of all images of `data`; queries: rows.
     """
-    same_view = data.dataset.name.startswith("cuhk03-classic")
+    found = zip(queries, distances(query, gallery, queries), strict=True)
+    return [in_order(values, verdicts(data, row), k) for row, values in found]
+
+
+def distances(query: Tensor, gallery: Tensor, queries: Sequence[int]) -> np.ndarray:
+    """Euclidean distances float64 (., N) of some queries, by their rows, to the whole gallery."""
     features = query[torch.as_tensor(list(queries))]
-    distances = torch.cdist(features.double(), gallery.double()).cpu()
-    order = distances.argsort(dim=1, stable=True)
-    found = []
-    for row, nearest, values in zip(queries, order.tolist(), distances.tolist(), strict=True):
-        ranked: list[Ranked] = []
-        rank = 0
-        for image in nearest:
-            verdict = _verdict(data, row, image, same_view)
-            place = None
-            if verdict in ("correct", "wrong"):
-                rank += 1
-                place = rank
-            ranked.append(Ranked(image, verdict, place, values[image]))
-            if rank == k:
-                break
-        found.append(ranked)
+    return torch.cdist(features.double(), gallery.double()).cpu().numpy()
+
+
+def in_order(distances: np.ndarray, verdicts: np.ndarray, k: int) -> list[Ranked]:
+    """Gallery images in the order of their distances to a query, until `k` of them count.
+
+    distances float (N,), verdicts str (N,); equal distances keep gallery order.
+    """
+    order = np.argsort(distances, kind="stable")
+    ranks = np.isin(verdicts[order], ("correct", "wrong")).cumsum()
+    shown = int(np.searchsorted(ranks, k)) + 1  # with the k-th that counts
+    found, before = [], 0
+    for image, rank in zip(order[:shown].tolist(), ranks.tolist(), strict=False):
+        place = rank if rank > before else None
+        found.append(Ranked(image, str(verdicts[image]), place, float(distances[image])))
+        before = rank
     return found
 
 
-def _verdict(data: Searched, row: int, image: int, same_view: bool) -> str:
+def verdicts(data: Searched, row: int) -> np.ndarray:
+    """What every gallery image is to a query, by its row: str (N,), see `Ranked`."""
     query, gallery = data.query, data.gallery
-    pid, own_camera = gallery.pids[image], gallery.camids[image] == query.camids[row]
-    if pid == market1501.JUNK:
-        return "junk"
-    if own_camera and (same_view or pid == query.pids[row]):
-        return "same camera"
-    return "correct" if pid == query.pids[row] else "wrong"
+    same_person = gallery.pids == query.pids[row]
+    left_out = gallery.camids == query.camids[row]
+    if not data.dataset.name.startswith("cuhk03-classic"):  # there everything of the own view is
+        left_out = left_out & same_person
+    found = np.where(same_person, "correct", "wrong")
+    found = np.where(left_out, "same camera", found)
+    return np.where(gallery.pids == market1501.JUNK, "junk", found)
 
 
 def learning_rates(training: Training) -> str:

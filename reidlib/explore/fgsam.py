@@ -138,10 +138,10 @@ def pose_maps(trained: Trained, rows: Sequence[int]) -> dict[str, np.ndarray]:
 
 
 @torch.inference_mode()
-def part_maps(trained: Trained, rows: Sequence[int]) -> dict[str, np.ndarray]:
-    """Of some queries, for each of the six parts, how strong its channels are after the channel
+def part_maps(trained: Trained, rows: Sequence[int], split: str = "query") -> dict[str, np.ndarray]:
+    """Of some images, for each of the six parts, how strong its channels are after the channel
     parse blocks (Fig. 6): their root mean square, float (N, h, w)."""
-    H, C = trained.model.pose(_pictures(trained, rows))[-1]
+    H, C = trained.model.pose(_pictures(trained, rows, split))[-1]
     maps = torch.cat((H, C), 1).float()
     return {
         part: maps[:, list(part_channels(part))].square().mean(1).sqrt().cpu().numpy()
@@ -176,8 +176,8 @@ def block_table(trained: Trained, images: int = 256) -> pd.DataFrame | None:
     )
 
 
-def _pictures(trained: Trained, rows: Sequence[int]) -> Tensor:
-    return trained.data.query.images.batch(torch.as_tensor(list(rows)))
+def _pictures(trained: Trained, rows: Sequence[int], split: str = "query") -> Tensor:
+    return getattr(trained.data, split).images.batch(torch.as_tensor(list(rows)))
 
 
 def key_point_table(session: Session, trained: Trained | None) -> pd.DataFrame | None:

@@ -20,7 +20,7 @@ from reidlib.data.formats.checks import Counts
 from reidlib.data.language.encoding import EncodedText
 from reidlib.data.language.phrases import phrase_spans
 from reidlib.data.language.tagger import load_tagger
-from reidlib.data.language.words import Vocabulary, tokenize
+from reidlib.data.language.words import tokenize
 from reidlib.errors import DataError
 from reidlib.experiment import Experiment
 from reidlib.explore import common
@@ -172,15 +172,17 @@ def phrase_maps(trained: Trained, images: Sequence[int], most: int = 3) -> list[
     return _heat_maps(trained, split, images, *phrases, owner[kept])
 
 
-def look_for(trained: Trained, sentence: str, images: Sequence[int]) -> list[PhraseMap]:
+def look_for(
+    trained: Trained, sentence: str, images: Sequence[int], split: str = "gallery"
+) -> list[PhraseMap]:
     """Attention to every phrase of any sentence in each of some test images, by their rows: of
-    CUHK-PEDES's test split, or of the gallery."""
+    CUHK-PEDES's test split, or of the "gallery" or the "query"."""
     data = trained.data
-    split = data.test.images if isinstance(data, TextImageData) else data.gallery.images
+    images_of = data.test if isinstance(data, TextImageData) else getattr(data, split)
     text = common.as_text(data, sentence, KINDS)
     owner = torch.arange(len(images)).repeat_interleave(len(text.phrases))
     phrases = text.phrases.repeat(len(images), 1), text.phrase_lengths.repeat(len(images))
-    return _heat_maps(trained, split, images, *phrases, owner)
+    return _heat_maps(trained, images_of.images, images, *phrases, owner)
 
 
 def _heat_maps(
@@ -196,16 +198,11 @@ def _heat_maps(
     inputs = phrases.to(trained.device), lengths, owner.to(trained.device)
     heat = phrase_heat_maps(trained.model, pixels, *inputs).cpu().numpy()
     return [
-        PhraseMap(images[image], read(trained.data.vocabulary, phrase[:length]), values)
+        PhraseMap(images[image], common.words_of(trained.data.vocabulary, phrase[:length]), values)
         for image, phrase, length, values in zip(
             owner.tolist(), phrases.tolist(), lengths.tolist(), heat, strict=True
         )
     ]
-
-
-def read(vocabulary: Vocabulary, indices: Sequence[int]) -> str:
-    """Indices as words again; an unknown word is a question mark."""
-    return " ".join("?" if i < 2 else vocabulary.words[i - 2] for i in indices)
 
 
 def described(trained: Trained) -> tuple[DeviceImages, EncodedText, np.ndarray, np.ndarray]:
@@ -270,7 +267,9 @@ def phrase_attention(trained: Trained, batch_size: int = 256) -> list[PhraseAtte
         r, _ = model.attend(Psi, theta_l, owner.to(trained.device))
         found += [
             PhraseAttention(
-                int(pids[images[image]]), read(trained.data.vocabulary, phrase[:length]), values
+                int(pids[images[image]]),
+                common.words_of(trained.data.vocabulary, phrase[:length]),
+                values,
             )
             for image, phrase, length, values in zip(
                 owner.tolist(),

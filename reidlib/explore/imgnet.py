@@ -4,9 +4,11 @@ batches of several sizes come to with BN and with GN."""
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from reidlib.data.batches.pairs import TextImageData, text_of
@@ -19,6 +21,7 @@ from reidlib.models.imgnet import (
     IMGNet,
     TextCodes,
     attention_maps,
+    kept_attention,
     similarities,
 )
 from reidlib.models.parts.codes import fuse
@@ -83,6 +86,45 @@ def attention(trained: Trained, rows: Sequence[int]) -> np.ndarray:
     """Mask A of Eq 4, averaged over channels, for test images: float (N, h, w)."""
     pixels = trained.data.test.images.batch(torch.as_tensor(list(rows)))
     return attention_maps(trained.model, pixels).numpy()
+
+
+class Pair(NamedTuple):
+    """Which stripes of an image fit a sentence, and which phrases of the sentence the image.
+
+    stripes: float (k,), alpha of Eq 11 from the top; weights: float (n,), alpha of Eq 13 of the
+    `phrases`. Each sums to 1; only what reaches its mean, 1/k or 1/n, passes (Eq 12 and 14).
+    """
+
+    stripes: np.ndarray
+    stripes_pass: np.ndarray  # bool (k,)
+    phrases: list[str]
+    weights: np.ndarray
+    phrases_pass: np.ndarray  # bool (n,)
+
+
+@torch.inference_mode()
+def pair(trained: Trained, sentence: str, image: int) -> Pair:
+    """Any sentence beside a test image, by its row."""
+    model, vocabulary = trained.model, trained.data.vocabulary
+    text, device = common.as_text(trained.data, sentence), trained.images.VG.device
+    texts = model.encode_text(
+        *text._replace(tokens=text.tokens.to(device), phrases=text.phrases.to(device))
+    )
+    stripes = _weights(trained.images.MV[image], texts.TS[0], model.cfg.tolerance)
+    weights = _weights(texts.MP, trained.images.VG[image], model.cfg.tolerance)
+    phrases = [
+        common.words_of(vocabulary, phrase[:length])
+        for phrase, length in zip(text.phrases.tolist(), text.phrase_lengths.tolist(), strict=True)
+    ]
+    return Pair(*stripes, phrases, *weights)
+
+
+def _weights(M: Tensor, T: Tensor, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+    """alpha of the regions float (n, P) of one image or caption beside a vector (P,) of the other,
+    and which of them pass the threshold."""
+    cosines = F.cosine_similarity(M.float(), T.float()[None], dim=1, eps=1e-8)
+    kept = kept_attention(cosines[None, :, None], 1 / len(M) - tolerance)[0, :, 0] > 0
+    return cosines.softmax(0).cpu().numpy(), kept.cpu().numpy()
 
 
 # ------------------------------------------------------------------ BN and GN

@@ -5,6 +5,7 @@ sentence, the five domains, Figure 7.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from reidlib.data.dataset import Dataset
 from reidlib.data.formats import cuhk_pedes, icfg_pedes
 from reidlib.data.formats.cuhk_pedes import DOMAINS, SOURCE, TRANSFER
 from reidlib.data.language.words import tokenize
+from reidlib.errors import UsageError
 from reidlib.experiment import Experiment
 from reidlib.explore import common
 from reidlib.models.parts.codes import fuse
@@ -86,6 +88,18 @@ class WordParts:
     words: list[str]
     known: list[bool]  # whether the word is in the vocabulary
     parts: np.ndarray  # float (words, K), 0..1
+
+
+class Pair(NamedTuple):
+    """A sentence and an image: parts[i, k] is s_i^k of word i, as in `WordParts`.
+
+    shares: float (K,), what each part adds to S_l = cos(v_l, t_l); they sum to it.
+    """
+
+    words: list[str]
+    known: list[bool]
+    parts: np.ndarray
+    shares: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -167,6 +181,28 @@ def word_parts(trained: Trained, captions: Sequence[int]) -> list[WordParts]:
             parts = attention[n, :length]
             found.append(WordParts(caption, int(pids[caption]), words, known, parts))
     return found
+
+
+@torch.inference_mode()
+def pair(trained: Trained, sentence: str, image: int) -> Pair:
+    """Any sentence beside a test image, by its row. Raises `UsageError` without part features."""
+    model, data = trained.model, trained.data
+    if not model.cfg.pfl:
+        raise UsageError("this SSAN has no part features (pfl=False): no word goes to a part")
+    text = common.as_text(data, sentence)
+    tokens = text.tokens.to(trained.device)
+    length = int(text.lengths[0])
+    attention = word_attention(model, tokens, text.lengths)[0, :length]
+    words = read(sentence, length)
+    v_l = trained.images.f_l[image].float()
+    t_l = model.encode_text(tokens, text.lengths).f_l[0].float()
+    shares = (v_l * t_l).sum(1) / (v_l.norm() * t_l.norm()).clamp_min(1e-8)
+    return Pair(
+        words,
+        [word in data.vocabulary.index for word in words],
+        attention.float().cpu().numpy(),
+        shares.cpu().numpy(),
+    )
 
 
 def read(sentence: str, length: int) -> list[str]:

@@ -262,13 +262,13 @@ def backbone_of(experiment: Experiment) -> str:
 def check(experiment: Experiment, dataset: Dataset) -> None:
     """Raise `DataError` if something that the training needs is not there."""
     check_weights(experiment)
-    for need in experiment.needs:
+    for need in experiment.reads:
         extras.check(need, dataset)
 
 
 def fingerprint(experiment: Experiment, dataset: Dataset) -> str:
     """Of all the data that decides what the training comes to, for the run's key."""
-    beside = extras.extras_fingerprint(experiment.needs, dataset)
+    beside = extras.extras_fingerprint(experiment.reads, dataset)
     return f"{dataset.fingerprint}+{beside}" if beside else dataset.fingerprint
 
 
@@ -317,7 +317,11 @@ def train_and_evaluate(
     Args:
         before: weights of the finished runs of `experiment.before`.
         checkpoint, key, on_epoch: see `reidlib.train.fit`.
+
+    Raises `DataError` if something that the training needs is not there.
     """
+    if experiment.training.release_tokens:  # also where nothing would read them
+        extras.check("tokens", dataset)
     paper = get_paper(experiment.paper)
     data = paper.prepare(experiment, dataset, cache_dir, compute.device)
     model = place(initialized(experiment, data, before), compute)
@@ -362,7 +366,7 @@ def initialized(experiment: Experiment, data: Any, before: Sequence[Path] = ()) 
         raise DataError(f"{experiment.name}: starts from a run that is not finished")
     if experiment.start is None and experiment.training.pretrained == "imagenet":
         name = backbone_of(experiment)
-        state = {f"backbone.{k}": v for k, v in imagenet_state(name).items()}
+        state = {f"backbone.{k}": v for k, v in imagenet_state(name, verify=True).items()}
         load_start(model, state, str(find_imagenet(name)))
     for path in before:
         load_start(model, load_file(path), str(path))

@@ -34,8 +34,10 @@ def prepare(
 ) -> TextImageData:
     """Images and captions, with the masks of the training images if the method needs them."""
     size = experiment.training.image_size
-    masks = {"masks": True} if "masks" in experiment.needs else {}
-    return prepared(pairs.prepare, dataset, size, cache_dir, device, **masks)
+    more = {"masks": True} if "masks" in experiment.needs else {}
+    if experiment.training.release_tokens:
+        more["release_tokens"] = True
+    return prepared(pairs.prepare, dataset, size, cache_dir, device, **more)
 
 
 def build(experiment: Experiment, data: TextImageData) -> nn.Module:

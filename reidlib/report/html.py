@@ -304,7 +304,10 @@ def _rich(output: Any, number: int, markdown: _Markdown) -> str:
     data = output.data
     plain = _terminal(data.get("text/plain", ""), drop_noise=True)
     if "application/vnd.jupyter.widget-view+json" in data:
-        # A widget needs a script; progress bars leave nothing worth showing.
+        # A widget needs a script, and progress bars leave nothing worth showing. What stands for
+        # the widget without one is shown instead, where there is such a thing.
+        if "text/html" in data:
+            return _drop_active(data["text/html"])
         bare = not plain.strip() or re.match(r"\s*\w+\(.*(children|value)=", plain, re.DOTALL)
         return "" if bare else _stream(plain)
     if "text/html" in data:

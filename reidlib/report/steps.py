@@ -11,11 +11,14 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from reidlib.experiment import Experiment
-from reidlib.explore.common import learning_rates
+from reidlib.explore import compare, gradients, search
+from reidlib.explore.common import finished, learning_rates
 from reidlib.papers import driver, tinker
-from reidlib.papers.tables import load_notes
-from reidlib.report import Html, figures
+from reidlib.papers.driver import Place
+from reidlib.papers.tables import load_notes, load_tables
+from reidlib.report import Html, answers, figures
 from reidlib.report.claims import claims_table, notes_list
+from reidlib.report.labels import plain, row_label
 from reidlib.report.record import record
 from reidlib.report.results import PaperResults, collect
 from reidlib.report.settings import settings_table
@@ -70,6 +73,16 @@ def curve(session: Session, experiment: Experiment, what: str, more: str = "") -
     return figures.curves(run.history, caption=caption.strip())
 
 
+def loss_gradients(session: Session, experiment: Experiment | None, what: str) -> Html:
+    """What each term of a trained model's loss asks of the backbone; or that there is no model."""
+    found = None if experiment is None else finished(session, experiment)
+    if found is None:
+        return not_trained(what)
+    table = gradients.loss_gradients(experiment, *found)
+    batches = f"{gradients.BATCHES} training batches"
+    return data_table(table, f"{what}, one training: means over {batches}.", decimals=3)
+
+
 def not_trained(what: str) -> Html:
     """In place of what needs a trained model."""
     return Html(f"<p>{what} has not been trained here in this profile yet.</p>")
@@ -117,6 +130,57 @@ def outcome(session: Session, paper: str) -> Outcome:
 def notes(paper: str) -> Html:
     """Where the paper is silent, ambiguous or misprinted, and what was chosen."""
     return notes_list(load_notes(paper))
+
+
+def where_rows_differ(
+    session: Session, paper: str, first: Place, second: Place, queries: int = 8, galleries: int = 2
+) -> Html:
+    """Two cells of a paper's tables query by query: the curves, on how many queries which is
+    better, and those on which they differ most; what both find for the first of these where their
+    weights are here.
+    """
+    found = compare.compare(session, paper, first, second)
+    if found is None:
+        return Html("<p>One of the two rows has not been trained in this profile yet.</p>")
+    tables = load_tables(paper)
+    titles = [plain(row_label(tables[table], slug)) for table, slug, _ in (first, second)]
+    dataset = session.dataset(driver.cell(paper, session.profile, *first).experiments[0].dataset)
+    trainings = [len(side.scores) for side in (found.first, found.second)]
+    better, equal, worse = found.counts()
+    kind = "rank of the first correct picture" if found.by_rank else found.first.metric
+    many = (
+        "" if max(trainings) == 1 else f", mean over {' and '.join(map(str, trainings))} trainings"
+    )
+    caption = (
+        f"{titles[0]} and {titles[1]} on {better + equal + worse:,} queries: {titles[1]} is better "
+        f"on {better:,}, as good on {equal:,}, worse on {worse:,} ({kind}{many})."
+    )
+    if found.cut is not None:
+        caption += f" The runs that came along know no ranks beyond {found.cut - 1}."
+    chart = figures.comparison(
+        {title: side.cmc for title, side in zip(titles, (found.first, found.second), strict=True)},
+        found.values,
+        by_rank=found.by_rank,
+        cut=found.cut,
+        what=found.first.metric,
+        caption=caption,
+    )
+    what = f"The queries on which the two rows differ most, with the {kind}{many}."
+    shown = [chart, data_table(compare.table(found, titles, dataset, queries), what)]
+    rows = [search.row_of(session, paper, place) for place in (first, second)]
+    for query in found.order[:galleries].tolist():
+        for title, row in zip(titles, rows, strict=True):
+            if None not in rows:
+                shown.append(_gallery(search.engine(session, row), query, title))
+    return sum(shown[1:], start=shown[0])
+
+
+def _gallery(engine: search.Engine, query: int, title: str) -> Html:
+    if engine.by_sentence:
+        answer = search.by_sentence(engine, engine.data.test.captions[query])
+    else:
+        answer = search.by_image(engine, query)
+    return answers.shown(engine, answer, f"{title}, first finished training.")
 
 
 def changed(session: Session, paper: str, row: str, **settings: Any) -> Html:

@@ -1,16 +1,17 @@
 """Finished runs that travel with the project: everything but the weights, in a few small files.
 
-<folder>/<paper>[-<n>].json   per key: settings, metrics, history, provenance, and which arrays of
-                              the file beside it hold its outcomes
-<folder>/<paper>[-<n>].npz    what each query came to; equal arrays stand there once
+<folder>/<paper>[-<n>].npz holds, under "runs", JSON: per key the settings, metrics, history and
+provenance, and which of the other arrays are its outcomes (what each query came to). Equal arrays
+stand there once. A thousand runs are to fit into a few megabytes, which is why all is compressed.
 
 Of ranks only those up to 10 are kept (`Top-10` is the last that tables compare), what is beyond
-counts as 11; scores are kept as float16. The metrics are the run's own, unrounded. The JSON file
-has a digest of what it says, and arrays are called by theirs: a file that has changed is refused.
+counts as 11; scores are kept as float16. The metrics are the run's own, unrounded. The JSON has a
+digest of what it says, and arrays are called by theirs: a file that has changed is refused.
 """
 
 import hashlib
 import json
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,11 +23,11 @@ import numpy as np
 
 from reidlib.errors import DataError, StoreError
 from reidlib.experiment import hash_json
-from reidlib.files import read_arrays, read_regular, write_atomic
+from reidlib.files import read_arrays, write_atomic
 
-_LAST_RANK = 10
+LAST_RANK = 10
 _MOST = 900_000  # bytes of a file
-_ENDINGS = ("json", "npz")
+_RUNS = "runs"  # the array that is JSON in UTF-8
 
 
 @dataclass(frozen=True)
@@ -72,16 +73,18 @@ def load(folder: Path) -> dict[str, ReferenceRun]:
     Raises `DataError` for a file that cannot be read.
     """
     runs: dict[str, ReferenceRun] = {}
-    stems = {path.with_suffix("") for end in _ENDINGS for path in Path(folder).glob(f"*.{end}")}
-    for path in sorted(stem.with_suffix(".json") for stem in stems):
+    for path in sorted(Path(folder).glob("*.npz")):
         try:
-            content = json.loads(read_regular(path))
+            arrays = read_arrays(path)
+            if arrays is None:
+                raise ValueError("it is damaged")
+            content = json.loads(arrays.pop(_RUNS).tobytes())
             entries = content["runs"]
-            if content["digest"] != hash_json(entries, 64):
+            digests = {name: _digest(values) for name, values in arrays.items()}
+            if content["digest"] != hash_json(entries, 64) or any(
+                n != d for n, d in digests.items()
+            ):
                 raise ValueError("its content is not what was written")
-            arrays = read_arrays(path.with_suffix(".npz"))
-            if arrays is None or any(name != _digest(a) for name, a in arrays.items()):
-                raise ValueError(f"the content of {path.stem}.npz is not what was written")
             for key, entry in entries.items():
                 names = entry.pop("arrays")
                 found = {name: arrays[digest] for name, digest in names.items()}
@@ -102,22 +105,20 @@ def save(
     Returns:
         The files, none larger than a megabyte.
     """
-    for ending in _ENDINGS:
-        for old in sorted(Path(folder).glob(f"{paper}*.{ending}")):
-            if old.stem == paper or old.stem.removeprefix(f"{paper}-").isdecimal():
-                old.unlink()
+    for old in sorted(Path(folder).glob(f"{paper}*.npz")):
+        if old.stem == paper or old.stem.removeprefix(f"{paper}-").isdecimal():
+            old.unlink()
     written: list[Path] = []
     entries: dict[str, Any] = {}
     arrays: dict[str, np.ndarray] = {}
 
     def flush() -> None:
-        number = f"-{len(written) // 2 + 1}" if written else ""
-        stem = Path(folder) / f"{paper}{number}"
+        number = f"-{len(written) + 1}" if written else ""
+        path = Path(folder) / f"{paper}{number}.npz"
         sealed = {"runs": entries, "digest": hash_json(entries, 64)}
-        content = json.dumps(sealed, sort_keys=True, separators=(",", ":"))
-        write_atomic(stem.with_suffix(".json"), content.replace('},"', '},\n"') + "\n")
-        write_atomic(stem.with_suffix(".npz"), _packed(arrays))
-        written.extend(stem.with_suffix(f".{ending}") for ending in _ENDINGS)
+        content = json.dumps(sealed, sort_keys=True, separators=(",", ":")).encode()
+        write_atomic(path, _packed({_RUNS: np.frombuffer(content, np.uint8), **arrays}))
+        written.append(path)
         entries.clear()
         arrays.clear()
 
@@ -134,7 +135,8 @@ def save(
             "arrays": digests,
         }
         new = {d: kept[name] for name, d in digests.items() if d not in arrays}
-        grows = max(len(json.dumps(entry)), sum(len(_packed({"a": a})) for a in new.values()))
+        grows = len(zlib.compress(json.dumps(entry).encode()))
+        grows += sum(len(_packed({"a": values})) for values in new.values())
         if entries and size + grows > _MOST:
             flush()
             size, new = 0, {d: kept[name] for name, d in digests.items()}
@@ -158,7 +160,7 @@ def _outcomes(run: Any, compared: Mapping[str, set[str]]) -> dict[str, np.ndarra
                 kept[f"scores/{evaluation}: {metric}"] = scores.astype(np.float16)
             else:
                 ranks = run.ranks(evaluation)
-                kept[f"ranks/{evaluation}"] = np.minimum(ranks, _LAST_RANK + 1).astype(np.int8)
+                kept[f"ranks/{evaluation}"] = np.minimum(ranks, LAST_RANK + 1).astype(np.int8)
     return kept
 
 

@@ -1,6 +1,7 @@
 """A text-to-image dataset made ready for training: images on the device, captions as numbers."""
 
 import hashlib
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from torch import Tensor
 from reidlib.data.batches.images import DeviceImages, draw, image_cache
 from reidlib.data.batches.masks import DeviceMasks, mask_cache, mask_paths
 from reidlib.data.dataset import Dataset, captions_frame
+from reidlib.data.formats.release_tokens import load as release_words
 from reidlib.data.language.encoding import EncodedText, encode_captions
 from reidlib.data.language.tagger import Tagger, load_tagger
 from reidlib.data.language.words import Vocabulary
@@ -98,20 +100,23 @@ def prepare(
     max_tokens: int = 100,
     kinds: Sequence[str] = ("np",),
     masks: bool = False,
+    release_tokens: bool = False,
 ) -> TextImageData:
     """Decode, encode and move a dataset to `device`; what takes long is cached in `cache_dir`.
 
     Every split but `train` and `val` is a test split. kinds: of the phrases, see
-    `reidlib.data.language.phrases`. masks: read those of the training images, too.
+    `reidlib.data.language.phrases`. masks: read those of the training images, too. release_tokens:
+    captions are the words that the annotation has for them.
 
-    Raises `DataError` for images that cannot be read, and for masks that are not there (names the
-    file).
+    Raises `DataError` for images that cannot be read, and for masks and tokens that are not there
+    (names the file).
     """
     cache_dir, jobs = Path(cache_dir), os.cpu_count() or 1
     part_paths = mask_paths(dataset, "train") if masks else None  # fails before anything is done
     tagger = load_tagger()
+    words = release_words(dataset) if release_tokens else {}
     train_captions = [c for row in dataset.splits["train"]["captions"] for c in row]
-    vocabulary = Vocabulary.build(train_captions)
+    vocabulary = Vocabulary.of(words["train"]) if words else Vocabulary.build(train_captions)
     splits = {}
     for name, frame in dataset.splits.items():
         if name == "val":
@@ -128,7 +133,7 @@ def prepare(
             image_of=torch.tensor(captions["image"].to_numpy(np.int64)),
             labels=torch.tensor(captions["label"].to_numpy(np.int64)),
             images=DeviceImages(pixels, device),
-            text=encoded(texts, vocabulary, tagger, max_tokens, cache_dir, kinds),
+            text=encoded(texts, vocabulary, tagger, max_tokens, cache_dir, kinds, words.get(name)),
             masks=parts,
         )
     return TextImageData(
@@ -187,6 +192,7 @@ def encoded(
     max_tokens: int,
     cache_dir: Path,
     kinds: Sequence[str] = ("np",),
+    words_of: Sequence[Sequence[str]] | None = None,
 ) -> EncodedText:
     """`encode_captions`, stored: tagging 68,000 captions takes a minute."""
     digest = hashlib.sha256()
@@ -195,6 +201,8 @@ def encoded(
         digest.update(part.encode() + b"\0")
     for caption in captions:
         digest.update(caption.encode() + b"\0")
+    if words_of is not None:
+        digest.update(json.dumps(words_of).encode())
     path = cache_dir / f"text-{digest.hexdigest()[:16]}.npz"
     fields = ("tokens", "lengths", "phrases", "phrase_lengths", "phrase_offsets")
     with locked(path.with_suffix(".lock")):
@@ -204,7 +212,7 @@ def encoded(
                 **{name: stored[name] for name in fields},
                 warnings=tuple(stored["warnings"].tolist()),
             )
-        text = encode_captions(captions, vocabulary, tagger, max_tokens=max_tokens, kinds=kinds)
+        text = encode_captions(captions, vocabulary, tagger, max_tokens, kinds, words_of)
         buffer = BytesIO()
         arrays = {name: getattr(text, name) for name in fields}
         arrays["warnings"] = np.array(text.warnings, dtype=np.str_)

@@ -24,7 +24,7 @@ from reidlib.data.batches import pose_targets
 from reidlib.data.batches.images import IMAGENET_MEAN, IMAGENET_STD, DevicePixels, is_whole, seal
 from reidlib.data.dataset import Dataset
 from reidlib.data.formats.coco_keypoints import Person, mask_of
-from reidlib.data.formats.decoding import read_rgb
+from reidlib.data.formats.decoding import MAX_PIXELS, read_rgb
 from reidlib.errors import DataError
 from reidlib.experiment import hash_json
 from reidlib.files import check_space, disk_errors, locked
@@ -190,6 +190,13 @@ def people_of(
             f"{dataset.root}: nobody in {split} has {LEAST_JOINTS} labeled joints and an area of "
             f"{(LEAST_SIDE * size[0]) ** 2:.0f} pixels; expected people large enough to learn from"
         )
+    for row, i in which:
+        left, top, right, bottom = window(table["people"].iloc[row][i], size)
+        if (right - left) * (bottom - top) > MAX_PIXELS:
+            raise DataError(
+                f"{dataset.images / table['path'].iloc[row]}: a person who takes {SHARE} of "
+                f"{right - left:,}x{bottom - top:,} pixels; expected at most {MAX_PIXELS:,}"
+            )
     key = hash_json([_VERSION, dataset.fingerprint, str(dataset.root), split, list(size), SHARE])
     target = Path(cache_dir) / f"poses-{split}-{key}.npy"
     needed = len(which) * (4 * size[0] * size[1] + _MOST_PEOPLE * pose_targets.JOINTS * 12)

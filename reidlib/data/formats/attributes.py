@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from reidlib.data.dataset import Dataset
+from reidlib.data.formats.checks import shown
 from reidlib.data.formats.exported import load_mat
 from reidlib.errors import DataError, UsageError
 
@@ -286,16 +287,18 @@ def _meaning(attribute: Attribute, many: bool) -> str:
 
 def _persons(path: Path, half: str, index: Any) -> np.ndarray:
     names = [str(name) for name in np.atleast_1d(index)]
-    wrong = [name for name in names if not name.isdigit()]
+    # Other scripts have digits, too, and a power of two is one ("²"), but no number.
+    wrong = [name for name in names if not (name.isascii() and name.isdigit() and len(name) < 10)]
     if wrong:
         raise DataError(
-            f"{path}: {half}, {INDEX}: {wrong[0]!r}; expected persons' numbers as text, such as "
-            "'0002'"
+            f"{path}: {half}, {INDEX}: {shown(wrong[0])!r}; expected persons' numbers as text, "
+            "such as '0002'"
         )
     pids = np.array([int(name) for name in names], dtype=np.int64)
-    twice = [name for name, pid in zip(names, pids, strict=True) if (pids == pid).sum() > 1]
-    if twice:
-        raise DataError(f"{path}: {half}: person {twice[0]} stands there twice; expected once")
+    different, times = np.unique(pids, return_counts=True)
+    if (times > 1).any():
+        first = different[times > 1][0]
+        raise DataError(f"{path}: {half}: person {first:04d} stands there twice; expected once")
     return pids
 
 

@@ -2,7 +2,7 @@
 
 All three come as one JSON array with an object per image (split, captions, file path, id) and a
 folder of images. What differs is in a `Format` each, kept in a module per dataset. Where the file
-has tokens, too, they are made anew from the captions, because not every copy has them.
+has tokens, too, they are left to `release_tokens`.
 """
 
 from collections import Counter
@@ -252,8 +252,6 @@ def _check_counts(
         )
         hint += f" {form.advice}" if form.advice else ""
     else:
-        hint = (
-            "Generated data was changed after it was written: delete the folder and write it anew."
-        )
+        hint = checks.changed_after(annotation.parent)
     expected = checks.expected_counts(form.expected, synthetic, annotation.parent)
     checks.check_counts(form.folder, annotation, count(splits), expected, hint)

@@ -131,6 +131,21 @@ def read_captions(value: Any) -> tuple[list[str], str]:
     return [_HALF.sub("\ufffd", text) for text in captions], ""
 
 
+def read_tokens(value: Any, captions: int) -> tuple[list[list[str]], str]:
+    """The words of an entry's captions, a list for each, and what is wrong with them ("" if nothing
+    is). Where there is no caption, none are expected."""
+    tokens = value if captions else value or []
+    if not isinstance(tokens, list) or len(tokens) != captions:
+        number = "a list of words" if captions == 1 else f"{captions} lists of words"
+        return [], f"expected {number} in processed_tokens, one for each caption"
+    for words in tokens:
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            return [], "processed_tokens must be lists of strings"
+        if sum(len(word) + 1 for word in words) > MAX_CAPTION:
+            return [], f"expected processed_tokens of at most {MAX_CAPTION:,} characters"
+    return [[_HALF.sub("\ufffd", word) for word in words] for words in tokens], ""
+
+
 def shown(value: Any, most: int = 160) -> str:
     """A value as a short text that any terminal prints."""
     text = str(value).encode("utf-8", "backslashreplace").decode()
@@ -207,7 +222,8 @@ def expected_counts(
     except (LookupError, TypeError, AttributeError) as error:
         raise DataError(
             f"{folder / SYNTHETIC}: expected the counts of {', '.join(published)} in it; this copy "
-            f"was written by another version: delete {folder}, write it anew"
+            f"was written by another version: delete {folder}; it is drawn anew when it is needed, "
+            "or by `python -m reidlib synth`"
         ) from error
 
 
@@ -218,6 +234,14 @@ def check_counts(
     if dict(found) == dict(expected):
         return
     raise DataError(f"{name}: wrong counts in {where}\n{counts_table(found, expected)}\n{hint}")
+
+
+def changed_after(folder: Path) -> str:
+    """What to do about generated data that is not what was written."""
+    return (
+        f"Generated data was changed after it was written: delete {folder}; it is drawn anew when "
+        "it is needed, or by `python -m reidlib synth`."
+    )
 
 
 def counts_table(found: Mapping[str, Counts], expected: Mapping[str, Counts]) -> str:
@@ -262,11 +286,17 @@ def check_files(name: str, images: Path, paths: Sequence[str], sizes: Sequence[i
     missing = [path for path, size in zip(paths, sizes, strict=True) if size < 0]
     if missing:
         folders = sorted({path.partition("/")[0] for path in missing})
+        generated = [place for place in (images, images.parent) if (place / SYNTHETIC).exists()]
+        advice = (
+            changed_after(generated[0])
+            if generated
+            else "Partial downloads are common: unpack the archive again and compare its size with "
+            "the one given by whoever provides it."
+        )
         raise DataError(
             f"{name}: {len(missing):,} of {len(paths):,} image files named by the annotation are "
             f"missing below {images}, in {', '.join(folders)}; the first:\n{first_of(missing)}\n"
-            "Partial downloads are common: unpack the archive again and compare its size with the "
-            "one given by whoever provides it."
+            f"{advice}"
         )
     empty = [path for path, size in zip(paths, sizes, strict=True) if size == 0]
     if empty:

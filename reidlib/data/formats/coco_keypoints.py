@@ -119,20 +119,24 @@ def _read(folder: Path, split: str) -> pd.DataFrame:
         raise DataError(f"{path}: expected {what}")
     _check_categories(path, content["categories"])
     pictures: dict[int, tuple[str, int, int]] = {}
+    names: set[str] = set()
     for entry in content["images"]:
         number, name, height, width = (
             _get(path, "image", entry, key) for key in ("id", "file_name", "height", "width")
         )
         _check_picture(path, number, name, height, width)
-        if number in pictures:
-            raise DataError(f"{path}: image {number} stands there twice; expected once")
+        if number in pictures or name in names:
+            raise DataError(
+                f"{path}: image {number}, {checks.shown(name)}, stands there twice; expected once"
+            )
+        names.add(name)
         pictures[number] = (f"{SPLITS[split]}/{name}", int(height), int(width))
     people: dict[int, list[Person]] = {}
     for entry in content["annotations"]:
         number = _get(path, "annotation", entry, "image_id")
         if not isinstance(number, int) or number not in pictures:
             raise DataError(
-                f"{path}: annotation {entry.get('id')} is of image {checks.shown(number)}, "
+                f"{path}: annotation {_id(entry)} is of image {checks.shown(number)}, "
                 "which is not listed"
             )
         people.setdefault(number, []).append(_person(path, entry, *pictures[number][1:]))
@@ -149,9 +153,14 @@ def _read(folder: Path, split: str) -> pd.DataFrame:
     )
 
 
+def _id(entry: Any) -> str:
+    """What an entry is called in messages."""
+    return checks.shown(entry.get("id", "without a number") if isinstance(entry, dict) else entry)
+
+
 def _get(path: Path, kind: str, entry: Any, key: str) -> Any:
     if not isinstance(entry, dict) or key not in entry:
-        which = entry.get("id", "without a number") if isinstance(entry, dict) else entry
+        which = _id(entry)
         if key == "keypoints":
             raise DataError(
                 f"{path}: {kind} {which} has no key points; expected a person_keypoints file "
@@ -185,10 +194,11 @@ def _check_categories(path: Path, categories: Sequence[Any]) -> None:
     person = [c for c in categories if isinstance(c, dict) and c.get("name") == "person"]
     if not person:
         raise DataError(f"{path}: no category 'person' in it; expected COCO's person key points")
-    joints = tuple(person[0].get("keypoints", ()))
-    if joints and joints != COCO_JOINTS:
+    joints = person[0].get("keypoints") or []
+    if joints and joints != list(COCO_JOINTS):
+        named = ", ".join(map(str, joints)) if isinstance(joints, list) else str(joints)
         raise DataError(
-            f"{path}: the joints of 'person' are {', '.join(map(str, joints))}; expected COCO's 17 "
+            f"{path}: the joints of 'person' are {checks.shown(named)}; expected COCO's 17 "
             f"in their order: {', '.join(COCO_JOINTS)}"
         )
 
@@ -196,11 +206,14 @@ def _check_categories(path: Path, categories: Sequence[Any]) -> None:
 def _person(path: Path, entry: Any, height: int, width: int) -> Person:
     numbers = _get(path, "annotation", entry, "keypoints")
     box = _get(path, "annotation", entry, "bbox")
-    which = f"{path}: annotation {entry.get('id')}"
+    which = f"{path}: annotation {_id(entry)}"
     if not isinstance(numbers, list) or len(numbers) != 3 * len(COCO_JOINTS):
         count = len(numbers) if isinstance(numbers, list) else type(numbers).__name__
         raise DataError(f"{which}: {count} key point numbers; expected 51: x, y, v of 17 joints")
-    values = _finite(which, numbers, "key points").reshape(-1, 3)
+    values = _finite(which, numbers, "key points")
+    if values.ndim != 1:
+        raise DataError(f"{which}: key points are lists; expected 51 numbers: x, y, v of 17 joints")
+    values = values.reshape(-1, 3)
     x, y, v = values.T
     if not np.isin(v, (0, 1, 2)).all():
         raise DataError(f"{which}: a joint has v = {v[~np.isin(v, (0, 1, 2))][0]:g}; expected 0-2")
@@ -211,9 +224,17 @@ def _person(path: Path, entry: Any, height: int, width: int) -> Person:
             f"{which}: {COCO_JOINTS[at]} is at {x[at]:g}, {y[at]:g}; the image has {width} x "
             f"{height} pixels"
         )
-    box = tuple(_finite(which, box, "bbox").tolist())
-    if len(box) != 4 or box[2] < 0 or box[3] < 0:
-        raise DataError(f"{which}: bbox {list(box)}; expected x, y, width and height")
+    sides = _finite(which, box, "bbox")
+    if sides.shape != (4,) or (sides[2:] < 0).any():
+        raise DataError(f"{which}: bbox {checks.shown(box)}; expected x, y, width and height")
+    corners, picture = sides.copy(), np.array([width, height])
+    corners[2:] += corners[:2]
+    # A person is cut out with a margin: boxes of any size would be pictures of any size.
+    if (corners[:2] < -picture).any() or (corners[2:] > 2 * picture).any():
+        raise DataError(
+            f"{which}: bbox {checks.shown(sides.tolist())} lies far outside of the image, which "
+            f"has {width} x {height} pixels (width x height)"
+        )
     area = _finite(which, entry.get("area", box[2] * box[3]), "area")
     if area.ndim or area < 0:
         raise DataError(f"{which}: area {checks.shown(area.tolist())}; expected a number of pixels")
@@ -223,18 +244,21 @@ def _person(path: Path, entry: Any, height: int, width: int) -> Person:
             f"{which}: packed run lengths; expected polygons or a list of counts, as in the "
             "published files"
         )
-    _check_outline(which, segmentation)
+    _check_outline(which, segmentation, height, width)
+    crowd = entry.get("iscrowd", 0)
+    if crowd not in (0, 1):
+        raise DataError(f"{which}: iscrowd is {checks.shown(crowd)}; expected 0 or 1")
     return Person(
         joints=to_openpose(values),
-        box=box,
+        box=tuple(sides.tolist()),
         area=float(area),
-        crowd=bool(entry.get("iscrowd", 0)),
+        crowd=bool(crowd),
         segmentation=segmentation,
     )
 
 
-def _check_outline(which: str, segmentation: Any) -> None:
-    """Raise `DataError` unless it is polygons or run lengths that can be drawn."""
+def _check_outline(which: str, segmentation: Any, height: int, width: int) -> None:
+    """Raise `DataError` unless it is polygons or run lengths that can be drawn in the image."""
     if isinstance(segmentation, dict):
         runs, size = segmentation["counts"], segmentation.get("size")
         whole = isinstance(size, list) and len(size) == 2
@@ -246,13 +270,24 @@ def _check_outline(which: str, segmentation: Any) -> None:
                 f"{which}: run lengths of {sum(runs):,} pixels; expected those of {size[0]} x "
                 f"{size[1]}"
             )
+        if size != [height, width]:
+            raise DataError(
+                f"{which}: run lengths of {size[0]} x {size[1]} pixels (height x width); the image "
+                f"has {height} x {width}"
+            )
         return
     if not isinstance(segmentation, list):
         raise DataError(f"{which}: segmentation {checks.shown(segmentation)}; expected polygons")
     for polygon in segmentation:
         values = _finite(which, polygon, "outline")
-        if values.ndim != 1 or len(values) % 2 or (np.abs(values) > MAX_PIXELS).any():
+        if values.ndim != 1 or len(values) % 2:
             raise DataError(f"{which}: expected an outline of pairs x, y of pixels")
+        points, picture = values.reshape(-1, 2), np.array([width, height])
+        if ((points < -picture) | (points > 2 * picture)).any():  # drawing them takes for ever
+            raise DataError(
+                f"{which}: an outline far outside of the image, which has {width} x {height} "
+                "pixels (width x height)"
+            )
 
 
 def _finite(which: str, numbers: Any, what: str) -> np.ndarray:
@@ -295,5 +330,6 @@ def mask_of(segmentation: Segmentation, height: int, width: int) -> np.ndarray:
         return mask
     for polygon in segmentation:
         points = np.round(np.array(polygon, np.float64).reshape(-1, 2)).astype(np.int32)
-        cv2.fillPoly(mask, [points], 1)
+        if len(points):
+            cv2.fillPoly(mask, [points], 1)
     return mask

@@ -139,8 +139,8 @@ def load_mat(path: Path, what: str, variables: Sequence[str]) -> dict[str, Any]:
         raise DataError(f"{path}: a MATLAB v7.3 file; expected {what}, in MATLAB v5") from error
     except Exception as error:  # which ones scipy raises depends on where the damage is
         raise DataError(
-            f"{path}: cannot be read as a MATLAB v5 file ({type(error).__name__}: {error}; "
-            f"truncated?); expected {what}"
+            f"{path}: cannot be read as a MATLAB v5 file: damaged or truncated ({error or 'empty'})"
+            f"; expected {what}"
         ) from error
     missing = [name for name in variables if name not in found]
     if missing:

@@ -89,7 +89,7 @@ def check_counts(
         "The published counts are expected of data that has no SYNTHETIC.json beside it. Partial "
         "downloads are common: unpack the archive again."
         if synthetic is None
-        else "Generated data was changed after it was written: delete the folder, write it anew."
+        else checks.changed_after(where)
     )
     expected = checks.expected_counts(published, synthetic, where, name)
     checks.check_counts(f"{where.name}, {name}", where, found, expected, hint)

@@ -258,7 +258,9 @@ def split_people(people: Sequence[Person], number: int) -> dict[str, list[tuple[
 
 
 def _order(number: int, key: str) -> bytes:
-    return hashlib.sha256(f"peta split {number} {key}".encode()).digest()
+    # Names on disk may hold bytes that are no text.
+    text = f"peta split {number} {key}".encode("utf-8", "surrogateescape")
+    return hashlib.sha256(text).digest()
 
 
 # ------------------------------------------------------------------ labels

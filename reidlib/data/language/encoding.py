@@ -8,9 +8,7 @@ import numpy as np
 
 from reidlib.data.language.phrases import phrase_spans
 from reidlib.data.language.tagger import Tagger, load_tagger
-from reidlib.data.language.words import UNK, Vocabulary, tokenize
-
-_MARKS = (",", ".")
+from reidlib.data.language.words import MARKS, UNK, Vocabulary, tokenize
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,13 +57,17 @@ def encode_captions(
     tagger: Tagger | None = None,
     max_tokens: int = 100,
     kinds: Sequence[str] = ("np",),
+    words_of: Sequence[Sequence[str]] | None = None,
 ) -> EncodedText:
     """Words and noun phrases of every caption as indices.
 
     Only the first `max_tokens` words are kept, and all of their phrases. A caption without a word
     becomes a single unknown word and is named in `warnings`; one without a noun phrase has the
-    whole sentence as its only phrase. kinds: see `reidlib.data.language.phrases`.
+    whole sentence as its only phrase. kinds: see `reidlib.data.language.phrases`. words_of: the
+    words of every caption where they are not to be cut by `tokenize`; they may hold "," and ".".
     """
+    if words_of is not None and len(words_of) != len(captions):
+        raise ValueError(f"{len(captions)} captions, but the words of {len(words_of)}")
     if max_tokens < 1:
         raise ValueError(f"max_tokens must be >= 1, got {max_tokens}")
     tagger = load_tagger() if tagger is None else tagger
@@ -73,8 +75,9 @@ def encode_captions(
     phrase_words, phrase_lengths, counts = array("q"), array("q"), array("q")
     warnings = []
     for number, caption in enumerate(captions):
-        marked = list(_first_words(tokenize(caption, punctuation=True), max_tokens))
-        ids = vocabulary.encode([token for token in marked if token not in _MARKS])
+        cut = tokenize(caption, punctuation=True) if words_of is None else words_of[number]
+        marked = list(_first_words(cut, max_tokens))
+        ids = vocabulary.encode([token for token in marked if token not in MARKS])
         if not ids:
             warnings.append(f"caption {number} holds no word ({caption[:40]!r}): read as unknown")
             ids, spans = [UNK], []
@@ -103,7 +106,7 @@ def _first_words(tokens: Sequence[str], limit: int) -> Iterator[str]:
     """Tokens up to and with the word number `limit`; punctuation does not count."""
     count = 0
     for token in tokens:
-        count += token not in _MARKS
+        count += token not in MARKS
         if count > limit:
             return
         yield token
@@ -113,7 +116,7 @@ def _word_spans(tokens: Sequence[str], spans: Sequence[tuple[int, int]]) -> list
     """Spans over tokens with punctuation as spans over the words alone."""
     before = [0]
     for token in tokens:
-        before.append(before[-1] + (token not in _MARKS))
+        before.append(before[-1] + (token not in MARKS))
     return [(before[start], before[end]) for start, end in spans]
 
 

@@ -15,6 +15,7 @@ from unicodedata import normalize
 
 PAD = 0
 UNK = 1
+MARKS = (",", ".")  # between words, for taggers and chunkers
 
 _TAG = re.compile(r"</?[a-z!][^<>]*>", re.IGNORECASE)
 _LONG_REFERENCE = re.compile("&#x?[0-9a-f]{8,};?", re.IGNORECASE)  # no character has such a number
@@ -88,9 +89,14 @@ class Vocabulary:
         Call it with the captions of the training split only. IMG-Net, section 4: words that
         appear less than twice are dropped.
         """
+        return cls.of(map(tokenize, captions), min_count)
+
+    @classmethod
+    def of(cls, tokens: Iterable[Sequence[str]], min_count: int = 2) -> "Vocabulary":
+        """`build` for captions that are cut into words already; marks of punctuation are none."""
         counts: Counter[str] = Counter()
-        for caption in captions:
-            counts.update(tokenize(caption))
+        for words in tokens:
+            counts.update(word for word in words if word not in MARKS)
         kept = [(-count, word) for word, count in counts.items() if count >= min_count]
         return cls(tuple(word for _, word in sorted(kept)))
 

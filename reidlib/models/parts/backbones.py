@@ -9,7 +9,6 @@ That is what lets the plain VGG (no batch normalization) train from scratch; it 
 at 1e-3 or less, while plain SGD needs a warm-up.
 """
 
-import hashlib
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from reidlib.errors import DataError, UsageError
+from reidlib.files import check_named_digest
 
 VGG16_DEPTHS = (2, 2, 3, 3, 3)
 RESNET50_DEPTHS = (3, 4, 6, 3)
@@ -190,14 +190,13 @@ def imagenet_state(name: str, weights: str = "V1", verify: bool = False) -> dict
     """
     path = find_imagenet(name, weights)
     if verify:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        prefix = path.stem.rpartition("-")[2]
-        if not digest.startswith(prefix):
-            raise DataError(f"{path}: SHA-256 is {digest[:8]}..., expected {prefix}...")
+        check_named_digest(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+    except (
+        *(RuntimeError, LookupError, TypeError, ValueError, AttributeError, EOFError, OSError),
+        pickle.UnpicklingError,
+    ) as error:
         raise DataError(f"{path}: not a readable weight file, expected {name}: {error}") from error
     if not isinstance(state, dict):
         raise DataError(f"{path}: expected a state dict of {name}, found {type(state).__name__}")

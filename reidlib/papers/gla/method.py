@@ -35,7 +35,8 @@ def prepare(experiment: Experiment, dataset: Dataset, cache_dir: Path, device: s
     """Images with their descriptions, as far as the method reads them."""
     size = experiment.training.image_size
     if "captions" in dataset.splits["train"]:
-        return prepared(pairs.prepare, dataset, size, cache_dir, device, kinds=KINDS)
+        more = {"release_tokens": True} if experiment.training.release_tokens else {}
+        return prepared(pairs.prepare, dataset, size, cache_dir, device, kinds=KINDS, **more)
     described = "captions" in experiment.needs
     return prepared(tuples.prepare, dataset, size, cache_dir, device, descriptions=described)
 

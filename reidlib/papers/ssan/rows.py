@@ -58,6 +58,7 @@ class Size:
     fixed_epochs: int  # of the first, in which the margin of the weak terms is fixed
     steps: dict[str, int] = field(default_factory=dict)  # of an epoch, by dataset
     pretrained: str = ""
+    release_tokens: bool = False
     methods: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by dataset; of none: all
     margins_on: tuple[str, ...] = ("cuhk-pedes", "icfg-pedes")  # datasets of Figure 7
     own: dict[str, dict[str, Any]] = field(default_factory=dict)  # a method's authors' settings
@@ -167,6 +168,7 @@ def _training(size: Size, method: str, dataset: str) -> Training:
         backbone_lr_factor=0.1 if size.pretrained else 1.0,
         pretrained=size.pretrained,
         steps=size.steps.get(dataset),
+        release_tokens=size.release_tokens,
     )
     own = {name: v for name, v in size.own.get(method, {}).items() if name != "model"}
     if "stages" in own:

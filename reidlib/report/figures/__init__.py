@@ -1,6 +1,11 @@
 """Figures as HTML, each with alternative text and a caption: `figures.gallery(...)`."""
 
-from reidlib.report.figures.attention import attention_grid, phrase_maps, word_parts
+from reidlib.report.figures.attention import (
+    attention_grid,
+    phrase_maps,
+    stripes_and_phrases,
+    word_parts,
+)
 from reidlib.report.figures.basics import (
     BLUE,
     GRAY,
@@ -13,6 +18,7 @@ from reidlib.report.figures.basics import (
     figure,
     new_figure,
 )
+from reidlib.report.figures.comparison import comparison
 from reidlib.report.figures.curves import caption_lengths, curves
 from reidlib.report.figures.forest import forest
 from reidlib.report.figures.galleries import contact_sheet, gallery, image_search, picture_rows
@@ -33,6 +39,7 @@ __all__ = [
     "body_parts",
     "caption_lengths",
     "chart",
+    "comparison",
     "contact_sheet",
     "curves",
     "drawn_shot",
@@ -43,6 +50,7 @@ __all__ = [
     "new_figure",
     "phrase_maps",
     "picture_rows",
+    "stripes_and_phrases",
     "sweep",
     "word_parts",
 ]

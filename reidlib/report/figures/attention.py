@@ -15,6 +15,8 @@ from PIL import Image
 
 from reidlib.report import Html, escape
 from reidlib.report.figures.basics import (
+    BLUE,
+    GRAY,
     ORANGE,
     PICTURE,
     encoded,
@@ -268,6 +270,72 @@ def word_parts(
     if not all(known):
         note += " Words in brackets are not in the vocabulary."
     return figure(fig, alt, note)
+
+
+def stripes_and_phrases(
+    image: np.ndarray,
+    stripes: np.ndarray,
+    stripes_pass: Sequence[bool],
+    phrases: Sequence[str],
+    weights: np.ndarray,
+    phrases_pass: Sequence[bool],
+    *,
+    caption: str,
+) -> Html:
+    """An image's stripes by how well they fit a sentence, and its phrases by how well they fit the
+    image, with the threshold that they have to reach.
+
+    Args:
+        image: uint8 (h, w, 3), drawn so that each stripe is level with its bar.
+        stripes: float (k,), the weight of each stripe from the top; they sum to 1.
+        stripes_pass: whether each reaches the threshold 1/k; the others are drawn hollow.
+        phrases, weights, phrases_pass: the same of n noun phrases, with the threshold 1/n.
+        caption: below the figure.
+
+    Raises:
+        ValueError: there are not as many weights or flags as phrases.
+    """
+    if not len(phrases) == len(weights) == len(phrases_pass):
+        raise ValueError(f"{len(phrases)} phrases, {len(weights)} weights")
+    k, n = len(stripes), len(phrases)
+    height = max(1.6, 0.27 * max(k, n)) + 0.5
+    wide = (height - 0.5) * image.shape[1] / image.shape[0]
+    fig, axes = new_figure(wide + 6.6, height, 1, 3, width_ratios=[wide, 2.6, 3.4])
+    left, middle, right = axes[0]
+    _draw_stripes(left, image, k)
+    places = (np.arange(k) + 0.5) * image.shape[0] / k - 0.5
+    _bars(middle, places, stripes, stripes_pass, 0.8 * image.shape[0] / k)
+    middle.set(ylim=left.get_ylim(), yticks=[], xlabel="weight of the stripe")
+    _bars(right, np.arange(n), weights, phrases_pass, 0.8)
+    right.set(ylim=(n - 0.5, -0.5), yticks=range(n), xlabel="weight of the phrase")
+    right.set_yticklabels(phrases, parse_math=False)
+
+    def told(names: Sequence[str], values: np.ndarray, passes: Sequence[bool]) -> str:
+        each = zip(names, values, passes, strict=True)
+        return ", ".join(f"{name} {v:.2f}{'' if ok else ' (left out)'}" for name, v, ok in each)
+
+    alt = (
+        f"An image cut into {k} stripes with the weight of each, from the top: "
+        f"{told([str(i + 1) for i in range(k)], stripes, stripes_pass)}; and the weights of {n} "
+        f"phrases: {told(phrases, weights, phrases_pass)}."
+    )
+    return figure(fig, alt, caption)
+
+
+def _bars(
+    axis: Any, places: np.ndarray, values: np.ndarray, passes: Sequence[bool], height: float
+) -> None:
+    """Weights that sum to 1 with their threshold, the mean weight; hollow below it."""
+    for place, value, ok in zip(places, values, passes, strict=True):
+        look = {"color": BLUE} if ok else {"facecolor": "none", "edgecolor": GRAY, "hatch": "////"}
+        axis.barh(place, value, height=height, **look)
+        text = f"{value:.2f}" if ok else f"{value:.2f}, left out"
+        axis.annotate(
+            text, (value, place), (3, 0), textcoords="offset points", va="center", fontsize=8
+        )
+    axis.axvline(1 / len(values), color=ORANGE, linestyle="--", linewidth=1.4)
+    axis.set_xlim(0, 1.45 * max(float(np.max(values)), 1 / len(values)))
+    axis.grid(False)
 
 
 def _draw_stripes(axis: Any, image: np.ndarray, K: int) -> None:

@@ -23,18 +23,22 @@ from reidlib.report.tables import data_table
 _BOOKKEEPING = frozenset({"epoch", "stage", "lr", "seconds", "images", "images_per_s"})
 
 
-def curves(history: Sequence[Mapping[str, Any]], *, caption: str = "") -> Html:
-    """Losses and learning rate by epoch, from a run's history; stages are set apart."""
+def curves(history: Sequence[Mapping[str, Any]], *, caption: str = "", rates: bool = True) -> Html:
+    """Losses and, with `rates`, learning rate by epoch, from a run's history; stages are set
+    apart."""
     frame = pd.DataFrame(list(history))
     first, last = frame["loss"].iloc[0], frame["loss"].iloc[-1]
-    rates = frame["lr"]
+    lrs = frame["lr"]
     alt = f"Training curves over {len(frame)} epochs: the loss goes from {first:.3g} to {last:.3g}."
-    rate_alt = f"Learning rate, between {rates.min():.3g} and {rates.max():.3g}."
+    rate_alt = f"Learning rate, between {lrs.min():.3g} and {lrs.max():.3g}."
     note = caption or alt
     if "stage" in frame and frame["stage"].nunique() > 1:
         note += " Dotted line: start of the next stage."
     record = data_table(frame, "Training record by epoch", decimals=None)
-    return chart([(_losses(frame), alt), (_rates(frame), rate_alt)], note, data=record.html)
+    panels = [(_losses(frame), alt)]
+    if rates:
+        panels.append((_rates(frame), rate_alt))
+    return chart(panels, note, data=record.html)
 
 
 def _losses(frame: pd.DataFrame) -> Figure:

@@ -1,16 +1,19 @@
 """Claims as lines with their intervals: a table whose middle is drawn, readable at any width."""
 
+import textwrap
 from collections.abc import Sequence
 
 from reidlib.papers.claims import ClaimResult
 from reidlib.report import Html, escape
 from reidlib.report.figures.basics import data_uri, framed, svg_style
-from reidlib.report.labels import marked
+from reidlib.report.labels import marked, plain
 from reidlib.report.palette import INK, LINE, MUTED, ORANGE, PAPER, Color
 from reidlib.report.tables import scrolling, signed, td
 from reidlib.report.verdicts import LOOKS, Look, counted, counts, kind_of, label
 
 _HEIGHT = 24  # pixels of a line
+_INK = f"fill:{INK.css}"
+_RULE = f"stroke:{INK.css}"
 _SHAPES = {  # around their middle
     "circle": '<circle r="4.5"{}/>',
     "cross": '<path d="M-5-5L5 5M-5 5L5-5" fill="none" stroke-linecap="round"{}/>',
@@ -62,6 +65,45 @@ def forest(
     return framed(f'<div class="forest">{table}{below}</div>', note)
 
 
+def forest_svg(results: Sequence[ClaimResult]) -> str:
+    """The same plot as one SVG image that needs no page around it; "" if no claim was tested."""
+    run = [r for r in results if r.difference is not None]
+    if not run:
+        return ""
+    scale = _Scale(run)
+    left, middle, right, line = 520, 300, 180, 15  # pixels
+    width, y = left + middle + right, _HEIGHT
+    plot = f'<svg x="{left}" y="{{}}" width="{middle}" height="{{}}" overflow="visible">{{}}</svg>'
+    parts = [plot.format(0, _HEIGHT, scale.ticks())]
+    for result in run:
+        look = LOOKS[kind_of(result)]
+        said = textwrap.wrap(f"{look.mark} {plain(result.claim.statement)}", 84)
+        height = max(_HEIGHT, line * len(said) + 8)
+        color = f"fill:{look.color.css}"
+        parts += [
+            f'<text x="4" y="{y + 16 + line * n}" style="{color}">{escape(text)}</text>'
+            for n, text in enumerate(said)
+        ]
+        drawn, _ = scale.drawn(result, look)
+        zero = f'<line x1="{scale.at(0)}" x2="{scale.at(0)}" y1="0" y2="{height}" style="{_RULE}"/>'
+        parts.append(plot.format(y, height, zero + drawn))
+        numbers = f"{signed(result.difference, 1)}"
+        if result.ci_low is not None and result.ci_high is not None:
+            numbers += f"  ({signed(result.ci_low, 1)} … {signed(result.ci_high, 1)})"
+        parts.append(f'<text x="{width - right + 14}" y="{y + 16}" style="{_INK}">{numbers}</text>')
+        y += height
+    y += _HEIGHT
+    parts.append(
+        f'<text x="4" y="{y - 6}" style="fill:{MUTED.css}">Percentage points with their 95 % '
+        "intervals. ◆ is the difference in the paper.</text>"
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {y}" width="{width}" '
+        f'height="{y}" font-family="sans-serif" font-size="12">{svg_style()}'
+        f'<rect width="{width}" height="{y}" style="fill:{PAPER.css}"/>{"".join(parts)}</svg>\n'
+    )
+
+
 def _decided(kinds: Sequence[str]) -> dict[str, int]:
     return {kind: n for kind, n in counts(kinds).items() if kind != "not_run"}
 
@@ -100,7 +142,12 @@ class _Scale:
         return f' style="background:{ink} {self.at(0)} 0 / 1px 100% no-repeat"'
 
     def line(self, result: ClaimResult, look: Look) -> str:
-        """The interval, the measured difference and the paper's."""
+        """`drawn` as an image that says the same in words."""
+        drawn, said = self.drawn(result, look)
+        return _image(drawn, said, (look.color, ORANGE, PAPER))
+
+    def drawn(self, result: ClaimResult, look: Look) -> tuple[str, str]:
+        """The interval, the measured difference and the paper's: as SVG, and in words."""
         color, parts = look.color.css, []
         said = f"measured {signed(result.difference, 1)}"
         if result.ci_low is not None and result.ci_high is not None:
@@ -118,26 +165,29 @@ class _Scale:
                 result.difference, look.marker, 12, f"stroke:{color};stroke-width:2;fill:{fill}"
             )
         )
-        return _image("".join(parts), said, (look.color, ORANGE, PAPER))
+        return "".join(parts), said
 
     def _mark(self, value: float, shape: str, y: int, style: str) -> str:
         drawn = _SHAPES[shape].format(f' style="{style}"')
         return f'<svg x="{self.at(value)}" y="{y}" overflow="visible">{drawn}</svg>'
 
     def axis(self) -> str:
-        """Ticks with their numbers."""
+        """`ticks` as an image."""
+        return _image(self.ticks(), "scale in percentage points", (LINE, MUTED))
+
+    def ticks(self) -> str:
+        """The scale with its numbers, as SVG."""
         step, edge = self._step(), 0.04 * (self.high - self.low)  # a number needs room beside it
         first = -(-(self.low + edge) // step)
         last = (self.high - edge) // step
         ticks = [n * step for n in range(int(first), int(last) + 1)]
-        parts = [
+        return "".join(
             f'<line x1="{self.at(t)}" x2="{self.at(t)}" y1="19" y2="24" '
             f'style="stroke:{LINE.css}"/><text x="{self.at(t)}" y="15" text-anchor="middle" '
             f'style="fill:{MUTED.css};font:11px sans-serif">{signed(t, 0 if step >= 1 else 1)}'
             "</text>"
             for t in ticks
-        ]
-        return _image("".join(parts), "scale in percentage points", (LINE, MUTED))
+        )
 
     def _step(self) -> float:
         """A round distance that gives at most six ticks."""

@@ -8,7 +8,7 @@ from reidlib.report import Html, escape
 from reidlib.report.figures.basics import framed, picture, pictures
 
 GOOD, WRONG = "correct", "wrong"
-_FRAMES = {GOOD: ("good", "✓"), WRONG: ("wrong", "✗")}
+FRAMES = {GOOD: ("good", "✓"), WRONG: ("wrong", "✗")}
 
 
 def gallery(
@@ -84,7 +84,7 @@ def image_search(
     items, rank, found = [picture(query, "the query", over="query")], 0, []
     for n, (image, verdict) in enumerate(zip(images, verdicts, strict=True)):
         under = "" if scores is None else f"{scores[n]:.2f}"
-        if verdict not in _FRAMES:
+        if verdict not in FRAMES:
             over = f"{verdict}, not counted"
             items.append(picture(image, over, over=over, under=under, kind="left-out"))
             continue
@@ -92,7 +92,7 @@ def image_search(
         items.append(_ranked(image, rank, verdict, under))
         if verdict == GOOD:
             found.append(rank)
-    reasons = [verdict for verdict in verdicts if verdict not in _FRAMES]
+    reasons = [verdict for verdict in verdicts if verdict not in FRAMES]
     left_out = ", ".join(f"{reasons.count(r)} {r}" for r in dict.fromkeys(reasons))
     note = f"The {rank} nearest gallery images that count, {_where(found)}."
     if left_out:
@@ -101,7 +101,7 @@ def image_search(
 
 
 def _ranked(image: np.ndarray, rank: int, verdict: str, under: str) -> str:
-    kind, mark = _FRAMES[verdict]
+    kind, mark = FRAMES[verdict]
     alt = f"rank {rank}, {verdict}"
     return picture(image, alt, over=f"{rank} {mark}", under=under, kind=kind)
 

@@ -1,7 +1,7 @@
 """Training and encoding speed of Attention Driven re-ID: against five passes and bare convolutions.
 
-    python benchmarks/attention_driven_step.py [--device cpu|cuda] [--batch 32] [--size 384 192]
-        [--width 1.0] [--steps 5]
+    python benchmarks/five_branches.py [--device cpu|cuda] [--batch 32] [--size 384 192]
+        [--width 1.0] [--turns 5]
 
 Step: cut out body and parts, forward, losses, backward and SGD step of the full model. Encoding:
 cut out, forward and the final feature of a batch; the gallery of Market-1501 (15,913 images) is
@@ -14,14 +14,12 @@ CPU only, by the processor time spent, which other load on the machine disturbs 
 is JSON.
 """
 
-import argparse
 import copy
-import json
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from timing import CPU, WALL, by_turns, machine, milliseconds, share
+from timing import CPU, WALL, arguments, begin, by_turns, milliseconds, report, share, spreads
 from torch import Tensor, nn
 
 from reidlib.data.batches.parts import cut, strips_of
@@ -84,15 +82,15 @@ def convolutions(model: AttentionDriven, whole: Tensor, parts: Tensor) -> list[t
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--size", type=int, nargs=2, default=(384, 192), metavar=("H", "W"))
-    parser.add_argument("--width", type=float, default=1.0)
-    parser.add_argument("--steps", type=int, default=5, help="measured turns, after one warm-up")
+    parser = arguments(__doc__)
+    parser.add_argument("--batch", type=int, help="images (default: 32)")
+    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="(default: 384 192)")
+    parser.add_argument("--width", type=float, help="of all channels (default: 1)")
     args = parser.parse_args()
-    device, B = args.device, args.batch
-    torch.manual_seed(0)
+    device = begin(args)
+    B = args.batch or (2 if args.quick else 32)
+    args.size = args.size or ((64, 32) if args.quick else (384, 192))
+    args.width = args.width or (0.125 if args.quick else 1.0)
     model = AttentionDriven(AttentionDrivenConfig(ids=IDS, width=args.width))
     five = FivePasses(model)
     for network in (model, five):
@@ -138,18 +136,16 @@ def main() -> None:
         lambda: step(model), lambda: step(five), bare_step,
         lambda: encode(model), lambda: encode(five), bare_encode,
     )  # fmt: skip
-    times, median = by_turns(device, dict(zip(KINDS, works, strict=True)), args.steps)
+    times, median = by_turns(device, dict(zip(KINDS, works, strict=True)), args.turns)
     for kind, value in median.items():
         print(f"{kind:12s}{value * 1e3:10.1f} ms{B / value:12.1f} images/s")
 
     result = {
-        "benchmark": "attention_driven_step",
-        **machine(device),
         "batch": B,
         "size": list(args.size),
         "width": args.width,
-        "steps": args.steps,
         "median_ms": milliseconds(median),
+        "seconds": spreads(times),
         "images_per_s": {kind: round(B / value, 2) for kind, value in median.items()},
         "gallery_seconds": round(GALLERY / B * median["encode"], 1),
         "gallery_images": GALLERY,
@@ -160,7 +156,7 @@ def main() -> None:
             result[key] = share(times, [f"{limit} {name}"], [name], WALL)
             if device == "cpu":
                 result[f"{key}_cpu_time"] = share(times, [f"{limit} {name}"], [name], CPU)
-    print(json.dumps(result))
+    report("five_branches", args, result)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""`python -m reidlib gpu-check`: does the suite run on this GPU as on the CPU, and how fast."""

@@ -1,0 +1,117 @@
+"""Every benchmark runs, in tiny sizes, and keeps the contract of `benchmarks/README.md`."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+
+# Written by others, with tests of their own; and what all of them import.
+_NOT_HERE = ("timing", "search")
+
+TINY = {
+    "training": ("--paper", "gla", "--batch", "4"),
+    "evaluation": ("--scale", "0.01", "--dim", "16"),
+    "data": ("--images", "16", "--batch", "8", "--workers", "1", "--size", "48", "16"),
+    "world": ("--pictures", "2"),
+    "end_to_end": ("--paper", "gla", "--profiled-epochs", "1"),
+    "bilinear_pooling": ("--batch", "1", "--map", "2", "2"),
+    "five_branches": ("--batch", "2",),
+}  # fmt: skip
+
+CONTRACT = {
+    "benchmark": str, "device": str, "processor": str, "cores": int, "threads": int, "torch": str,
+    "numpy": str, "python": str, "peak_gib": float, "turns": int, "quick": bool,
+}  # fmt: skip
+
+
+def scripts() -> list[str]:
+    return sorted(p.stem for p in FOLDER.glob("*.py") if p.stem not in _NOT_HERE)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """A benchmark's JSON, the last line of what it prints."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    threads = torch.get_num_threads()
+
+    def run(name: str, *given: str) -> dict:
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *given])
+        runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
+        return json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+
+    yield run
+    torch.set_num_threads(threads)
+
+
+def test_all_are_tested():
+    assert scripts() == sorted(TINY)
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_quick(name, run):
+    found = run(name, "--quick", *TINY[name])
+    for key, kind in CONTRACT.items():
+        assert isinstance(found[key], kind), (key, found[key])
+    assert found["benchmark"] == name and found["quick"] and found["turns"] == 1
+    assert found["peak_gib"] > 0
+    _CHECKS.get(name, lambda found: None)(found)
+
+
+def _training(found: dict) -> None:
+    (row,) = found["rows"]
+    assert row["paper"] == "gla" and row["size"] == "study" and row["batch"] == 4
+    assert {"encoders", "step", "loop"} == set(row["images_per_s"]) == set(row["seconds"])
+    assert all(rate > 0 for rate in row["images_per_s"].values())
+    assert row["step_over_encoders"] > 0 and row["waiting_share"] < 1
+    assert row["mfu"] is None and found["mfu_note"]
+
+
+def _evaluation(found: dict) -> None:
+    whats = [row["what"] for row in found["rows"]]
+    assert len(whats) == len(set(whats)) == 5
+    assert all(row["over_product"] > 0 for row in found["rows"])
+    imgnet = next(row for row in found["rows"] if "IMG-Net" in row["what"])
+    assert imgnet["max_error"] < 1e-4
+
+
+def _data(found: dict) -> None:
+    names = {"decode", "cache build", "cached", "per image", "loader"}
+    assert set(found["images_per_s"]) == names and found["cached_over_loader"] > 0
+
+
+def _world(found: dict) -> None:
+    for name in ("pictures 96x48", "pictures 384x128", "captions"):
+        assert found[name]["min"] <= found[name]["median"] <= found[name]["max"]
+
+
+def _end_to_end(found: dict) -> None:
+    (row,) = found["rows"]
+    assert sum(row["shares"].values()) == pytest.approx(1, abs=1e-3)
+    assert {"encoders and losses", "optimizer", "batches", "evaluation"} <= set(row["shares"])
+    assert all(value > -1e-3 for value in row["shares"].values())
+
+
+_CHECKS = {
+    "training": _training,
+    "evaluation": _evaluation,
+    "data": _data,
+    "world": _world,
+    "end_to_end": _end_to_end,
+}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_no_gpu_is_a_clear_error(run, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run("bilinear_pooling", "--device", "cuda")
+    assert ended.value.code == 2 and "no usable CUDA GPU" in capsys.readouterr().err
+
+
+def test_the_readme_knows_them_all():
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert [name for name in scripts() if f"`{name}.py`" not in text] == []
