@@ -90,21 +90,28 @@ selector => {
   const canvas = document.createElement('canvas');
   canvas.width = canvas.height = 1;
   const ink = canvas.getContext('2d', {willReadFrequently: true});
+  const mixed = new Map();
   const over = (color, ground) => {
-    ink.fillStyle = ground; ink.fillRect(0, 0, 1, 1);
-    ink.fillStyle = color; ink.fillRect(0, 0, 1, 1);
-    const [r, g, b] = ink.getImageData(0, 0, 1, 1).data;
-    return `rgb(${r}, ${g}, ${b})`;
+    const key = `${color} on ${ground}`;
+    if (!mixed.has(key)) {
+      ink.fillStyle = ground; ink.fillRect(0, 0, 1, 1);
+      ink.fillStyle = color; ink.fillRect(0, 0, 1, 1);
+      const [r, g, b] = ink.getImageData(0, 0, 1, 1).data;
+      mixed.set(key, `rgb(${r}, ${g}, ${b})`);
+    }
+    return mixed.get(key);
   };
   const luminance = color => {
     const [r, g, b] = color.match(/[\\d.]+/g).map(v => v / 255)
       .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
+  const grounds = new Map([[null, 'rgb(255, 255, 255)']]);
   const behind = element => {
-    const layers = [];
-    for (let e = element; e; e = e.parentElement) layers.push(getComputedStyle(e).backgroundColor);
-    return layers.reverse().reduce((ground, layer) => over(layer, ground), 'rgb(255, 255, 255)');
+    if (!grounds.has(element))
+      grounds.set(element,
+        over(getComputedStyle(element).backgroundColor, behind(element.parentElement)));
+    return grounds.get(element);
   };
   const found = [];
   for (const element of document.querySelectorAll(selector)) {
