@@ -234,7 +234,8 @@ def _table(_: Any, text: str) -> str:
 
 
 def _table_cell(_: Any, text: str, align: str | None = None, head: bool = False) -> str:
-    tag, scope = ("th", ' scope="col"') if head else ("td", "")
+    # A corner without words is the head of nothing.
+    tag, scope = ("th", ' scope="col"') if head and text.strip() else ("td", "")
     style = f' style="text-align:{align}"' if align else ""
     return f"  <{tag}{scope}{style}>{text}</{tag}>\n"
 

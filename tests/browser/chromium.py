@@ -137,7 +137,7 @@ def check_tables(tables: list[dict[str, Any]], *, scrolls: bool = True, cue: boo
             assert not cue or (box["cue"] and box["keys"]), (table["name"], box)
     for table in ours:
         assert not table["not_left"], (table["name"], table["not_left"][:5])
-        assert table["claim"] is None or table["claim"] > 0.25, table["name"]
+        assert table["claim"] is None or table["claim"] > 0.2, table["name"]
     return len(ours)
 
 
