@@ -708,9 +708,9 @@ def _work(
     before = _memory()
     torch.set_num_threads(1)
     for n in cases:
-        for path, before in copies.items():  # a file beside the damaged one may be gone with it
+        for path, whole in copies.items():  # a file beside the damaged one may be gone with it
             if not path.is_file():
-                restore(path, before)
+                restore(path, whole)
         pipe.send(("begin", n))
         started = time.process_time()  # of a busy machine this says more than a clock
         found = run_case(targets, right, seed, n)

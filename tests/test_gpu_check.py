@@ -8,12 +8,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from reidlib.arguments import PAPERS
 from reidlib.cli import main
 from reidlib.errors import DeviceError, UsageError
 from reidlib.gpu_check import memory, page, parts, steps
-from reidlib.gpu_check.parity import SameDraws, compare_steps, compare_tests
+from reidlib.gpu_check.parity import SameDraws, compare_steps, compare_tests, encode_in_bf16
 from reidlib.gpu_check.parts import PARTS, Place, check, chosen
 from reidlib.papers import driver
 from reidlib.papers.driver import Evaluated
@@ -99,12 +100,33 @@ def test_same_draws_are_those_of_the_cpu_on_every_device():
     for one, other in zip(first, second, strict=True):
         assert torch.equal(one, other)
     dropped = first[2]
-    assert set(dropped.unique().tolist()) == {0.0, pytest.approx(4 / 3)}
+    assert dropped.unique().tolist() == pytest.approx([0, 4 / 3])
     assert (dropped == 0).float().mean() == pytest.approx(0.25, abs=0.04)
     with SameDraws():
         assert F.dropout(x, 0.5, False) is x
         dropout = nn.Dropout(0.5)(x)
     assert 0.4 < (dropout == 0).float().mean() < 0.6
+
+
+def test_bf16_is_of_the_encoding_alone():
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 3)
+            self.seen: list[torch.dtype] = []
+
+        def embed(self, x: torch.Tensor) -> torch.Tensor:
+            found = self.layer(x)
+            self.seen.append(found.dtype)
+            return found
+
+    model, x = Model(), torch.randn(4, 3)
+    plain = model.embed(x)
+    encode_in_bf16(model, "cpu")
+    half = model.embed(x)
+    assert model.seen == [torch.float32, torch.bfloat16] and half.dtype == torch.float32
+    assert not torch.equal(plain, half)
+    torch.testing.assert_close(plain, half, rtol=0.05, atol=0.05)
 
 
 def test_differences_of_a_step():
@@ -178,10 +200,10 @@ def test_encoders_leave_nothing_behind_and_steps_are_counted(tmp_path):
     assert all(p.grad is None for p in bench.model.parameters())
     for name, value in bench.model.state_dict().items():
         assert torch.equal(value, before[name]), name
-    flops = steps.step_flops(bench, batch)
-    # Three times the forward pass of the backbone, but that nothing flows back into the images.
-    forward = len(batch) * driver._flops(bench.model.backbone, experiment.training.image_size)
-    assert flops > 2 * forward
+    with FlopCounterMode(display=False) as counter:
+        bench.model.backbone(batch.images)
+    # Three times that of the backbone, but that nothing flows back into the images.
+    assert steps.step_flops(bench, batch) > 2 * counter.get_total_flops() > 0
     record = bench.fit(2)
     assert record["images"] == 8 and np.isfinite(record["loss"])
 

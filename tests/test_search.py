@@ -1,5 +1,7 @@
 """Searching a gallery: answers against naive loops, unknown words, rows that are there."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -187,6 +189,14 @@ def test_equal_distances_keep_their_order_and_end_with_the_kth_that_counts():
     found = in_order(np.array([0.5, 0.5, 0.5, 0.1, 0.2]), verdicts, 2)
     assert [(f.row, f.rank) for f in found] == [(3, 1), (4, None), (0, None), (1, 2)]
     assert len(in_order(np.ones(5), verdicts, 9)) == 5
+
+
+def test_where_the_table_draws_one_picture_a_person_the_answer_says_so(engines):
+    engine = engines("gla")
+    assert search.by_image(engine, 0).note == ""
+    drawn = replace(engine, row=replace(engine.row, evaluation="single shot"))
+    answer = search.by_image(drawn, 0)
+    assert "draws one of each person" in search.in_words(answer)[-1]
 
 
 def test_rows_are_those_that_are_finished_here(finished):

@@ -126,6 +126,7 @@ class Answer:
     meant: tuple[int, ...] = ()
     first: int | None = None
     counted: int = 0  # pictures that the query is ranked among
+    note: str = ""  # how this search differs from the one that the table reports
 
     @property
     def judged(self) -> bool:
@@ -295,7 +296,10 @@ def by_image(engine: Engine, query: int, k: int = 8) -> Answer:
     if correct.any():  # a tie counts against the query, as in the evaluation
         best = distances[correct].min()
         first = 1 + int((distances[counted & ~correct] <= best).sum())
-    return Answer(query, DISTANCE, hits, first=first, counted=int(counted.sum()))
+    note = ""
+    if engine.row.evaluation.startswith(SINGLE_SHOT):
+        note = "All pictures are searched; the table draws one of each person."
+    return Answer(query, DISTANCE, hits, first=first, counted=int(counted.sum()), note=note)
 
 
 # ------------------------------------------------------------------ words
@@ -329,7 +333,7 @@ def in_words(answer: Answer) -> list[str]:
             "Nobody knows who is meant by a sentence of your own: nothing is judged. Sentences of "
             "the test split are."
         )
-    return told
+    return [*told, answer.note] if answer.note else told
 
 
 def _same(sentence: str) -> str:

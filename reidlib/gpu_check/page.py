@@ -46,8 +46,8 @@ def text(records: Mapping[str, Record | None], what: Mapping[str, str], device: 
         ],
     )  # fmt: skip
     tests = _result(records, "tests")
-    if tests:
-        lines += ["## Tests", "", str(tests.get("summary", "")), ""]
+    if "summary" in tests:
+        lines += ["## Tests", "", tests["summary"], ""]
     for name, title, columns, rows in _TABLES:
         found = [
             (key.removeprefix(f"{name}-"), *row)
@@ -73,7 +73,7 @@ def _result(records: Mapping[str, Record | None], name: str) -> Record:
 
 
 def _machine(found: Record) -> list[str]:
-    if not found:
+    if "gpus" not in found:
         return []
     gpus = ", ".join(f"{g['name']} ({g['gib']} GiB)" for g in found["gpus"]) or "no GPU"
     packages = ", ".join(f"{name} {number}" for name, number in found["versions"].items())

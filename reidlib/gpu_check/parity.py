@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map_only
 
 from reidlib.experiment import Experiment
 from reidlib.papers import driver
@@ -25,6 +26,9 @@ from reidlib.train import Compute
 LOSS_LIMIT, GRADIENT_LIMIT = 1e-3, 2e-2
 # Of the queries, how many may change their first match between two devices: ties and near ties.
 RANK_LIMIT = 0.02
+
+# What the papers' tests call of a model.
+ENCODERS = ("encode_images", "encode_text", "encode_descriptions", "encode", "embed")
 
 
 class SameDraws(TorchFunctionMode):
@@ -129,9 +133,24 @@ def _measure(
     if weights is not None:
         model.load_state_dict(load_file(weights))
     found = {"losses": losses, "gradients": gradients, "fp32": paper.evaluate(model, data, compute)}
-    with torch.autocast(device, torch.bfloat16):
-        found["bf16"] = paper.evaluate(model, data, compute)
-    return found
+    encode_in_bf16(model, device)
+    return {**found, "bf16": paper.evaluate(model, data, compute)}
+
+
+def encode_in_bf16(model: nn.Module, device: str) -> None:
+    """Let a model encode under bf16 autocast; what is compared is in fp32, as in every test."""
+
+    def half(method: Callable[..., Any]) -> Callable[..., Any]:
+        def encode(*args: Any, **kwargs: Any) -> Any:
+            with torch.autocast(device, torch.bfloat16):
+                found = method(*args, **kwargs)
+            return tree_map_only(Tensor, lambda x: x.float() if x.is_floating_point() else x, found)
+
+        return encode
+
+    for name in ENCODERS:
+        if callable(method := getattr(model, name, None)):
+            setattr(model, name, half(method))
 
 
 def compare_steps(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:

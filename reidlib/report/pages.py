@@ -205,7 +205,7 @@ def _table(filled: FilledTable, paper: str) -> Iterable[str]:
 def _cell(cell: CellResult) -> str:
     printed = _escaped(cell.printed) or "–"
     if cell.origin == "cited":
-        return f"{printed} (cited)"
+        return f"{printed} (cited)" if cell.printed else printed
     if cell.measured is None:
         return f"{printed} → {cell.status.replace('_', ' ')}"
     spread = "" if cell.std is None else f" ± {cell.std:.1f}"

@@ -23,6 +23,7 @@ from reidlib.run.session import Session
 TITLES = fgsam.TITLES | attention_driven.TITLES | gla.TITLES | ssan.TITLES
 MOST = 24  # pictures at once
 EXAMPLES = 12  # test sentences that the button goes through
+_BLANK = "\N{NO-BREAK SPACE}"  # in place of a score, so that pictures stand level
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 
 # Title of a dataset -> name of a model -> what opens it
@@ -48,10 +49,16 @@ def search_panel(
         )
     models: dict[str, dict[str, Callable[[], Engine]]] = {}
     for each in found:
-        named = models.setdefault(TITLES[each.dataset], {})
+        named = models.setdefault(_title(each), {})
         named[_name(each)] = lambda each=each: search.engine(session, each)
     start = search.chosen(session, found, row)
-    return Panel(models, (TITLES[start.dataset], _name(start)), query=query, k=k)
+    return Panel(models, (_title(start), _name(start)), query=query, k=k)
+
+
+def _title(row: Row) -> str:
+    """The name of a row's dataset; the random splits of one are not told apart."""
+    name = row.dataset.partition("-split-")[0]
+    return TITLES.get(name, name)
 
 
 def _name(row: Row) -> str:
@@ -203,9 +210,10 @@ class Panel:
             return []
         if not self.engine.by_sentence:
             (image,) = pictures(data, [int(answer.query)], "query")
-            return [_framed(picture(image, "the query", over="query"), _gap())]
+            return [_framed(picture(image, "the query", over="query", under=_BLANK), _gap())]
+        meant = {"over": "meant", "under": _BLANK, "kind": "meant"}
         return [
-            _framed(picture(image, "the person who is meant", over="meant", kind="meant"), _gap())
+            _framed(picture(image, "the person who is meant", **meant), _gap())
             for image in pictures(data, answer.meant[:1], "test")
         ]
 

@@ -227,10 +227,9 @@ def _person(path: Path, entry: Any, height: int, width: int) -> Person:
     sides = _finite(which, box, "bbox")
     if sides.shape != (4,) or (sides[2:] < 0).any():
         raise DataError(f"{which}: bbox {checks.shown(box)}; expected x, y, width and height")
-    corners, picture = sides.copy(), np.array([width, height])
-    corners[2:] += corners[:2]
     # A person is cut out with a margin: boxes of any size would be pictures of any size.
-    if (corners[:2] < -picture).any() or (corners[2:] > 2 * picture).any():
+    corner, extent, picture = sides[:2], sides[2:], np.array([width, height])
+    if (corner < -picture).any() or (corner > 2 * picture - extent).any():
         raise DataError(
             f"{which}: bbox {checks.shown(sides.tolist())} lies far outside of the image, which "
             f"has {width} x {height} pixels (width x height)"

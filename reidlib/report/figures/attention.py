@@ -312,7 +312,7 @@ def stripes_and_phrases(
 
     def told(names: Sequence[str], values: np.ndarray, passes: Sequence[bool]) -> str:
         each = zip(names, values, passes, strict=True)
-        return ", ".join(f"{name} {v:.2f}{'' if ok else ' (left out)'}" for name, v, ok in each)
+        return ", ".join(f"{name} {v:.3f}{'' if ok else ' (left out)'}" for name, v, ok in each)
 
     alt = (
         f"An image cut into {k} stripes with the weight of each, from the top: "
@@ -326,15 +326,17 @@ def _bars(
     axis: Any, places: np.ndarray, values: np.ndarray, passes: Sequence[bool], height: float
 ) -> None:
     """Weights that sum to 1 with their threshold, the mean weight; hollow below it."""
+    threshold = 1 / len(values)
     for place, value, ok in zip(places, values, passes, strict=True):
         look = {"color": BLUE} if ok else {"facecolor": "none", "edgecolor": GRAY, "hatch": "////"}
         axis.barh(place, value, height=height, **look)
-        text = f"{value:.2f}" if ok else f"{value:.2f}, left out"
+        text = f"{value:.3f}" if ok else f"{value:.3f}, left out"
+        end = max(value, threshold)  # not across the line
         axis.annotate(
-            text, (value, place), (3, 0), textcoords="offset points", va="center", fontsize=8
+            text, (end, place), (4, 0), textcoords="offset points", va="center", fontsize=8
         )
-    axis.axvline(1 / len(values), color=ORANGE, linestyle="--", linewidth=1.4)
-    axis.set_xlim(0, 1.45 * max(float(np.max(values)), 1 / len(values)))
+    axis.axvline(threshold, color=ORANGE, linestyle="--", linewidth=1.4)
+    axis.set_xlim(0, 1.5 * max(float(np.max(values)), threshold))
     axis.grid(False)
 
 
