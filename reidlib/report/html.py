@@ -215,7 +215,7 @@ class _Renderer(mistune.HTMLRenderer):
     def block_code(self, code: str, info: str | None = None) -> str:
         if (info or "").split(" ")[0] in ("python", "py"):
             return _highlighted(code)
-        return f"<pre><code>{escape(code)}</code></pre>\n"
+        return f'<pre tabindex="0"><code>{escape(code)}</code></pre>\n'
 
     def image(self, text: str, url: str, title: str | None = None) -> str:
         """Local images are put in place; others would be requests and become links."""
@@ -297,7 +297,7 @@ def _output(output: Any, number: int, markdown: _Markdown) -> str:
         return _stream(text)
     if output.output_type == "error":
         trace = _terminal("\n".join(output.traceback)) or f"{output.ename}: {output.evalue}"
-        return f'<pre class="error">{escape(trace)}</pre>'
+        return f'<pre class="error" tabindex="0">{escape(trace)}</pre>'
     return _rich(output, number, markdown)
 
 

@@ -91,6 +91,7 @@ def not_trained(what: str) -> Html:
 def source(function: Callable[..., Any] | type) -> Html:
     """The code of a function as it runs, for the place where its equations stand."""
     code = highlight(getsource(function), PythonLexer(), HtmlFormatter(cssclass="highlight"))
+    code = code.replace("<pre>", '<pre tabindex="0">', 1)  # scrolls, with keys too
     where = f"{function.__module__}.{function.__qualname__}"
     return Html(f'<details class="source" open><summary>{where}</summary>{code}</details>')
 

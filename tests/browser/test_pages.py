@@ -82,7 +82,7 @@ def test_a_table_that_does_not_hold_is_seen(browser: Any) -> None:
     with opened(browser, **PHONE) as (page, _):
         page.set_content(f"<div class=reid>{table}</div><style>td {{white-space:nowrap}}</style>")
         (found,) = page.evaluate(TABLES)
-        assert found["overlaps"] == ["12345.678 | 9.1"]
+        assert "12345.678 | 9.1" in found["overlaps"]
         with pytest.raises(AssertionError, match=r"12345\.678"):
             check_tables([found])
         page.set_content(f"<div style='overflow-x:auto;width:40px'>{table}</div>")

@@ -75,7 +75,8 @@ def figure(fig: Figure, alt: str, caption: str, *, dpi: int = 144, data: str = "
         ValueError: `alt` is empty.
     """
     image = image_of(fig, alt, _saved(fig, "png", dpi=dpi), "image/png")
-    return framed(f'<div class="frame">{image}</div>', caption, data=data)
+    box = 'class="frame" role="group" aria-label="figure" tabindex="0"'  # scrolls, with keys too
+    return framed(f"<div {box}>{image}</div>", caption, data=data)
 
 
 def chart(panels: Sequence[tuple[Figure, str]], caption: str, *, data: str = "") -> Html:
