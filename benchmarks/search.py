@@ -1,22 +1,20 @@
 """How long the answer to a sentence or a query picture takes, on galleries of the demo's size.
 
-    python benchmarks/search.py [--threads 2] [--turns 20]
+    python benchmarks/search.py [--threads 2] [--turns 20] [--quick]
 
 The models are the demo's, untrained: what is learned does not change the time. Their galleries are
 encoded once, before. Timed are the answer alone, with the words of a new sentence each time, and
 the search panel with it, which draws the pictures. The last line is JSON.
 """
 
-import argparse
 import itertools
-import json
 import statistics
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from timing import WALL, machine, seconds
+from timing import WALL, arguments, begin, report, seconds, spread
 
 from reidlib.data.load import load
 from reidlib.explore import search
@@ -28,6 +26,7 @@ from reidlib.world.write import write
 
 # The demo's test people; of the training ones as many as give sentences their usual words.
 WORLDS = {"cuhk-pedes": (100, 3, 300), "market1501": (20, 300)}
+QUICK = {"cuhk-pedes": (8, 2, 8), "market1501": (6, 8)}
 PLACES = {
     "SSAN": ("ssan", (1, "ssan", "CUHK-PEDES Rank-1")),
     "IMG-Net": ("imgnet", (1, "vgg-ch1-sp1-gs1-ls1-gp1-gn", "Top-1")),
@@ -68,15 +67,14 @@ def questions(found: Engine) -> Callable[[], str | int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--turns", type=int, default=20)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    args = arguments(__doc__, turns=20, gpu=False).parse_args()
+    begin(args)
+    worlds = QUICK if args.quick else WORLDS
     medians: dict[str, dict[str, float]] = {}
+    spreads: dict[str, dict[str, dict[str, float]]] = {}
     with tempfile.TemporaryDirectory(prefix="reidlib-search-") as folder:
         root = Path(folder)
-        for name, ids in WORLDS.items():
+        for name, ids in worlds.items():
             write(name, root, seed=0, ids=ids, size=PROFILES["demo"].worlds[name].size, jobs=2)
         for name, (paper, place) in PLACES.items():
             found = engine(paper, place, root)
@@ -90,11 +88,12 @@ def main() -> None:
                 asked.value = new + more if more else new  # pictures count from 1 in the panel
 
             works = {"answer": lambda a=answer, f=found, q=ask: a(f, q()), "panel": drawn}
-            medians[name] = {}
+            medians[name], spreads[name] = {}, {}
             for what, work in works.items():
                 work()  # warms up
                 taken = [seconds("cpu", work)[WALL] for _ in range(args.turns)]
                 medians[name][what] = statistics.median(taken)
+                spreads[name][what] = spread(taken)
             print(
                 f"{name:16s} {found.size:6,} pictures: answer "
                 f"{1e3 * medians[name]['answer']:6.1f} ms, with the panel "
@@ -102,18 +101,12 @@ def main() -> None:
             )
     slowest = max(times["answer"] for times in medians.values())
     print(f"the slowest answer takes {1e3 * slowest:.1f} ms, at most {1e3 * LIMIT:.0f} are wanted")
-    record = {
-        "benchmark": "search",
-        **machine("cpu"),
-        "turns": args.turns,
-        "milliseconds": {
-            name: {what: round(1e3 * value, 2) for what, value in times.items()}
-            for name, times in medians.items()
-        },
+    result = {
+        "seconds": spreads,
         "slowest_answer_ms": round(1e3 * slowest, 2),
         "within_limit": slowest < LIMIT,
     }
-    print(json.dumps(record))
+    report("search", args, result)
 
 
 if __name__ == "__main__":
