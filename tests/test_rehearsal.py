@@ -3,9 +3,10 @@
 All experiments of all profiles are rehearsed, and those that they start from, as miniatures:
 backbones of one block a stage, an eighth as wide, and no layer above 64; data as in the profile
 smoke. Trainings whose miniatures take the same ways through the code are rehearsed once. The ways
-of a training (`ways`) are four, each independent of the others: that of the method (its settings,
+of a training (`ways`) are five, each independent of the others: that of the method (its settings,
 of numbers only whether they are 0, 1 or more, and its kinds of stages), that of the backbone, that
-of the data, and that of the loop. Every way of every training is in one that is rehearsed.
+of the data, that of its augmentation, and that of the loop. Every way of every training is in one
+that is rehearsed.
 
 A rehearsal is what a run does: data prepared on the device, one step of every kind of stage in the
 loop itself (bf16 autocast, losses, backward, fused optimizer, average of weights), and for one of
@@ -116,11 +117,12 @@ def ways(experiment: Experiment) -> frozenset[tuple]:
     backbone = tuple(method.pop(field, None) for field in own)
     kinds = frozenset((_kind(stage.name), stage.freeze_backbone) for stage in training.stages)
     name = type(model).__name__
-    data = experiment.dataset, experiment.needs, training.flip, training.crop_pad > 0
+    augmented = training.flip, training.crop_pad > 0
     return frozenset((
         ("method", experiment.paper, name, *method.items(), kinds),
         ("backbone", name, *backbone),
-        ("data", experiment.paper, name, *data),
+        ("data", experiment.paper, name, experiment.dataset, experiment.needs),
+        ("augmentation", experiment.paper, name, *augmented),
         ("loop", training.optimizer, training.ema > 0),
     ))  # fmt: skip
 
