@@ -8,8 +8,6 @@ wall clock, which says little on a busy machine; `first_output` is the first tab
 start of the kernel and its imports included. The last line is JSON.
 """
 
-import argparse
-import json
 import os
 import time
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 import nbformat
 import psutil
 from nbclient import NotebookClient
+from timing import arguments, begin, report
 
 from reidlib.report.notebook import ThisInterpreter
 from reidlib.run.session import project_root
@@ -30,16 +29,17 @@ def is_shown(cell: Any) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__, turns=1, gpu=False)
     parser.add_argument("notebook", help="its name, such as 02_ssan")
     parser.add_argument("--profile", default="smoke")
     parser.add_argument("--results", help="default: results/ of this checkout")
     parser.add_argument("--cells", type=int, default=5, help="how many of the slowest are named")
-    arguments = parser.parse_args()
-    path = project_root() / "notebooks" / f"{Path(arguments.notebook).stem}.ipynb"
-    os.environ["REIDLIB_PROFILE"] = arguments.profile
-    if arguments.results:
-        os.environ["REIDLIB_RESULTS"] = str(Path(arguments.results).resolve())
+    args = parser.parse_args()
+    begin(args)
+    path = project_root() / "notebooks" / f"{Path(args.notebook).stem}.ipynb"
+    os.environ["REIDLIB_PROFILE"] = args.profile
+    if args.results:
+        os.environ["REIDLIB_RESULTS"] = str(Path(args.results).resolve())
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", []):
@@ -65,14 +65,15 @@ def main() -> None:
             taken.append((after[1] - before[1], number, cell.source.strip().splitlines()[0]))
             first = after if first is None and is_shown(cell) else first
             before = after
-    for seconds, number, line in sorted(taken, reverse=True)[: arguments.cells]:
+    for seconds, number, line in sorted(taken, reverse=True)[: args.cells]:
         print(f"{seconds:6.2f} s  cell {number}: {line[:70]}")
 
     def named(at: tuple[float, float]) -> dict[str, float]:
         return {"wall_s": round(at[0], 2), "cpu_s": round(at[1], 2)}
 
-    result = {"notebook": path.stem, "profile": arguments.profile}
-    print(json.dumps({**result, "first_output": first and named(first), "all": named(before)}))
+    result = {"notebook": path.stem, "profile": args.profile}
+    result |= {"first_output": first and named(first), "all": named(before)}
+    report("notebook_time", args, result)
 
 
 if __name__ == "__main__":
