@@ -61,7 +61,8 @@ class Lab:
         page.evaluate(
             "theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", name
         )
-        page.wait_for_selector(f"body[data-jp-theme-name='{name}']")
+        # "attached": JupyterLab's body has no height of its own.
+        page.wait_for_selector(f"body[data-jp-theme-name='{name}']", state="attached")
 
 
 def problems(cells: list[dict[str, Any]]) -> list[str]:
