@@ -205,7 +205,8 @@ def test_noise_is_dropped_and_text_is_escaped(tmp_path: Path) -> None:
     for noise in ("10/10", "HBox", "0/10", "it/s", "\x1b", "<script", "x.org", "50%"):
         assert noise not in page, noise
     assert "UserWarning: look at &lt;this&gt;" in page
-    assert "&lt;object&gt;" in page and '<pre class="error" tabindex="0">E&lt;x&gt;: v</pre>' in page
+    assert "&lt;object&gt;" in page
+    assert '<pre class="error" tabindex="0">E&lt;x&gt;: v</pre>' in page
 
 
 def test_tags_hide_cells(tmp_path: Path) -> None:
