@@ -92,9 +92,8 @@ _SAYS = {
     Tensor.is_meta.__get__: False,
 }
 
-# Calls that are given tensors of both devices: copies, and recurrent networks, which take the sizes
-# of their batches from the CPU.
-_BOTH = ("copy_", "to", "type_as", "lstm", "gru", "_to_copy")
+# Calls that are given tensors of both devices.
+_BOTH = ("copy_", "to", "type_as")
 # CUDA takes a single number from the CPU in arithmetic, but not here.
 _NO_NUMBERS = ("cat", "concat", "stack", "mm", "bmm", "matmul", "linear", "index_select", "gather",
                "embedding", "bilinear", "einsum")  # fmt: skip
@@ -106,6 +105,8 @@ _WAITS = ("item", "tolist", "cpu", "__bool__", "__float__", "__int__", "__index_
 
 def _check_devices(name: str, args: tuple, leaves: list) -> None:
     here = [x for x in leaves if isinstance(x, Tensor) and not isinstance(x, OnGPU)]
+    if name in ("lstm", "gru"):  # they take the sizes of their batches from the CPU
+        here = [x for x in here if x.is_floating_point()]
     if not here or name in _BOTH:
         return
     if name in ("__getitem__", "__setitem__") and isinstance(args[0], OnGPU):

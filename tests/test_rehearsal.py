@@ -329,7 +329,7 @@ def test_what_cuda_allows_is_allowed():
         assert not isinstance(here, OnGPU) and here.sum() == 0
         with waits() as noted:  # places, but they are copied
             assert x[torch.tensor([0])].shape == (1, 3) and x[torch.ones(2) > 0].device == CUDA
-            x[torch.tensor([0])] = x[1:]
+            x[torch.tensor([0])] = x[1:].clone()
         assert noted == ["__getitem__", "__getitem__", "__setitem__"]
         gru = nn.GRU(3, 2).to("cuda")
         states = gru(PackedSequence(x, torch.tensor([1, 1])))[0].data
