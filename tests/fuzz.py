@@ -59,7 +59,7 @@ from reidlib.data.language.tagger import load_tagger
 from reidlib.data.language.words import Vocabulary
 from reidlib.data.load import load
 from reidlib.data.register import FORMATS, loader_of
-from reidlib.errors import ReidlibError
+from reidlib.errors import DataError, ReidlibError
 from reidlib.experiment import Stage, Training
 from reidlib.report.index import update_summary, write_index
 from reidlib.run import reference
@@ -630,9 +630,10 @@ def _references(root: Path) -> Target:
 
     def look() -> str:
         reference.load.cache_clear()
-        return _sum(
-            [(key, _numbers_of(run)) for key, run in sorted(reference.load(folder).items())]
-        )
+        runs = reference.load(folder)
+        if not runs:  # without the file nothing is kept, and all is trained
+            raise DataError(f"{folder}: no reference runs")
+        return _sum([(key, _numbers_of(run)) for key, run in sorted(runs.items())])
 
     def _numbers_of(run: reference.ReferenceRun) -> str:
         rows = [run.metrics, run.history, run.provenance, run.experiment]

@@ -321,7 +321,7 @@ def _in_a_process(place: Place, part: Part, limit: float) -> Result:
         sys.executable, "-m", "reidlib", "gpu-check", "--part", part.name,
         "--device", place.device, "--results", str(place.folder),
     ]  # fmt: skip
-    began = time.monotonic()
+    began, in_time = time.monotonic(), True
     output = place.folder / f"{part.name}.log"
     with output.open("w", encoding="utf-8") as log:
         process = subprocess.Popen(
@@ -331,6 +331,7 @@ def _in_a_process(place: Place, part: Part, limit: float) -> Result:
         try:
             process.wait(timeout=limit)
         except subprocess.TimeoutExpired:
+            in_time = False
             _stop(process)
             log.write(f"stopped after {limit:.0f} s\n")
         except BaseException:
@@ -344,7 +345,7 @@ def _in_a_process(place: Place, part: Part, limit: float) -> Result:
         output.unlink()
         status = "ok" if record.pop("ok", True) else "failed"
         return {**base, "status": status, "result": record}
-    status = UNFINISHED if seconds >= limit else "failed"
+    status = "failed" if in_time else UNFINISHED
     return {**base, "status": status, "result": {"output": said[-3000:]}}
 
 
