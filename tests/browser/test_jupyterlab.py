@@ -75,7 +75,7 @@ def test_a_table_is_to_be_had_as_csv(run: tuple) -> None:
     with page.expect_download() as download:
         link.first.click()
     assert download.value.suggested_filename.endswith(".csv")
-    assert Path(download.value.path()).read_text().startswith("paper,")
+    assert Path(download.value.path()).read_text().startswith("row,dataset,")
 
 
 def test_a_panel_searches_the_gallery(run: tuple) -> None:
