@@ -64,7 +64,7 @@ TABLES = """
     const around = /auto|scroll/.test(own.overflowX) && own.display === 'block'
       ? table : scrolls(table);
     const seen = around && around.getBoundingClientRect();
-    const claim = table.querySelector('thead .claim');
+    const claim = table.querySelector('tbody .claim');
     found.push({
       name: (table.caption?.innerText || '').slice(0, 60), cells: boxes.length, overlaps,
       ours: Boolean(table.closest('.reid')),
