@@ -104,7 +104,10 @@ def test_verdicts_follow_the_theme_and_not_the_system(
     browser: Any, lab: Lab, system: str, theme: str
 ) -> None:
     cells = [nbformat.v4.new_code_cell(LOOKS)]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), lab.folder / "looks.ipynb")
+    # Without it JupyterLab asks which kernel to take, and waits.
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata=kernel)
+    nbformat.write(notebook, lab.folder / "looks.ipynb")
     with opened(browser, **DESK, color_scheme=system) as (page, _):
         lab.show(page, "looks.ipynb")
         assert problems(lab.run(page)) == []
