@@ -108,8 +108,8 @@ _CHECKS = {
 }
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_no_gpu_is_a_clear_error(run, capsys):
+def test_no_gpu_is_a_clear_error(run, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit) as ended:
         run("bilinear_pooling", "--device", "cuda")
     assert ended.value.code == 2 and "no usable CUDA GPU" in capsys.readouterr().err

@@ -20,9 +20,6 @@ from reidlib.papers import driver
 from reidlib.papers.driver import Evaluated
 from reidlib.train import Compute
 
-no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-
-
 # ---------------------------------------------------------------- as a whole
 
 
@@ -68,8 +65,8 @@ def test_records_of_other_code_or_another_machine_are_made_anew(tmp_path):
     assert parts.finished(place, part) is None
 
 
-@no_gpu
-def test_no_gpu_is_a_clear_error(tmp_path, capsys):
+def test_no_gpu_is_a_clear_error(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(DeviceError, match=r"no usable CUDA GPU.*--device cpu"):
         check(Place("cuda", tmp_path / "new"), [])
     assert not (tmp_path / "new").exists()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from reidlib.files import read_regular, write_atomic, write_json
+from reidlib.report import markdown
 
 PAGE, ALL = "gpu-check.md", "gpu-check.json"
 
@@ -85,9 +86,7 @@ def _machine(found: Record) -> list[str]:
 
 
 def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
-    lines = [f"## {title}", "", f"| {' | '.join(columns)} |", "|" + " --- |" * len(columns)]
-    lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in rows]
-    return [*lines, ""]
+    return [f"## {title}", "", *markdown.table(columns, [[*map(_cell, row)] for row in rows])]
 
 
 def _cell(value: Any) -> str:
@@ -95,7 +94,7 @@ def _cell(value: Any) -> str:
         return "–"
     if isinstance(value, float):
         return f"{value:.3g}"
-    return str(value).replace("|", "\\|").replace("\n", " ")
+    return markdown.escaped(str(value))
 
 
 def _smoke(r: Record) -> list[tuple]:
@@ -111,7 +110,7 @@ def _parity(r: Record) -> list[tuple]:
     for name, same in r["fp32 here and on the CPU"].items():
         half = r["bf16 and fp32"][name]
         rows.append((
-            name, "yes" if r["agrees"] else "**no**", step["loss_difference"],
+            name, "yes" if r["agrees"] else "no", step["loss_difference"],
             step["gradient_difference"], f"{100 * same['ranks_changed']:.2f} %",
             same["metric_points"], f"{100 * half['ranks_changed']:.2f} %", half["metric_points"],
         ))  # fmt: skip

@@ -6,7 +6,7 @@ from reidlib.papers.claims import TRAININGS, ClaimResult, Side, expected_by_luck
 from reidlib.papers.tables import Note, PublishedTable
 from reidlib.report import Html, escape
 from reidlib.report.labels import marked, side_label, with_labels
-from reidlib.report.tables import scrolling, signed, td
+from reidlib.report.tables import ranged, scrolling, signed, td
 from reidlib.report.verdicts import counted, counts, kind_of, label, leaning
 
 _HEADS = (
@@ -110,9 +110,7 @@ def _claim_row(
         "–" if value is None else signed(value, 2)
         for value in (result.paper_difference, result.difference)
     )
-    interval = "–"
-    if result.ci_low is not None and result.ci_high is not None:
-        interval = f"{signed(result.ci_low, 1)} … {signed(result.ci_high, 1)}"
+    interval = ranged(result.ci_low, result.ci_high) or "–"
     cells = [td(_verdict(result), "text short")] if judged else []
     cells += [
         td(text, "text claim", head="row"),

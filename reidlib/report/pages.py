@@ -16,16 +16,17 @@ from reidlib.files import write_atomic, write_json
 from reidlib.papers import driver
 from reidlib.papers.claims import ClaimResult, expected_by_luck, to_summary
 from reidlib.papers.tables import CellResult, FilledTable, count_rows, write_long_form
+from reidlib.report import markdown
 from reidlib.report.figures.forest import forest_svg
 from reidlib.report.labels import plain, row_label, with_labels
+from reidlib.report.markdown import escaped
 from reidlib.report.results import PaperResults, collect
 from reidlib.report.summary_text import SMOKE, in_three_sentences
-from reidlib.report.tables import signed
+from reidlib.report.tables import ranged, signed
 from reidlib.report.verdicts import LOOKS, counted, counts, is_judged, kind_of
 from reidlib.run.plan import plan
 from reidlib.run.session import Session
 
-_SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*_|<>[]#"})
 _SYNTHETIC = (
     "**Synthetic data** (procedural pedestrians). Which row is better can be compared with the "
     "paper; the numbers themselves mean nothing beside the paper's."
@@ -99,21 +100,21 @@ def _front(session: Session, found: Mapping[str, _Found], there: Collection[str]
         "If no row were better than another, luck alone would decide about "
         f"{expected_by_luck(claims):.1f} of them.",
         "",
-        "| paper | trainings | reproduced | contradicted | undecided | not run |",
-        "|---|---|---|---|---|---|",
     ]
+    heads = ("paper", "trainings", "reproduced", "contradicted", "undecided", "not run")
+    rows = []
     for paper, each in found.items():
         if not each.begun:
-            lines.append(f"| {each.title} | 0 of {each.planned} | | | | |")
+            rows.append((each.title, f"0 of {each.planned}", *[""] * 4))
             continue
         n = counts(map(kind_of, each.results.claims))
         numbers = (n["reproduced"], n["contradicted"], n["undecided"])
         absent = n["not_run"] + n.get("failed", 0)
-        cells = " | ".join(map(str, [*numbers, absent]))
         name = f"[{each.title}]({paper}.md)" if paper in there else each.title
-        lines.append(f"| {name} | {each.done} of {each.planned} | {cells} |")
+        rows.append((name, f"{each.done} of {each.planned}", *map(str, (*numbers, absent))))
+    lines += markdown.table(heads, rows)
     if not is_judged(session.profile):
-        lines += ["", " ".join(SMOKE)]
+        lines += [" ".join(SMOKE), ""]
     for kind in ("contradicted", "reproduced"):
         decided = [
             f"- {each.title}: {_said(c)} ({_numbers(c)})"
@@ -122,9 +123,8 @@ def _front(session: Session, found: Mapping[str, _Found], there: Collection[str]
             if kind_of(c) == kind
         ]
         if decided:
-            lines += ["", f"## {kind.capitalize()}", "", *decided]
+            lines += [f"## {kind.capitalize()}", "", *decided, ""]
     lines += [
-        "",
         "Differences are in percentage points, with their 95 % intervals; the paper's own stands "
         "behind them. A claim is *reproduced* or *contradicted* where the interval of the weakest "
         "of its comparisons lies above or below zero, with at least three trainings a side. *Not "
@@ -144,12 +144,12 @@ def _page(session: Session, paper: str, found: _Found) -> str:
     lines = [
         f"# {found.title}, profile `{session.profile}`",
         "",
-        f"{_escaped(about.citation)}",
+        f"{escaped(about.citation)}",
         "",
         f"{_data([found])} {_how_many(found.done, found.planned)} Trained on "
-        f"{_escaped('; '.join(found.processors))}.",
+        f"{escaped('; '.join(found.processors))}.",
         "",
-        _escaped(in_three_sentences(results, profile=session.profile)),
+        escaped(in_three_sentences(results, profile=session.profile)),
         "",
     ]
     if any(c.difference is not None for c in results.claims):
@@ -157,10 +157,11 @@ def _page(session: Session, paper: str, found: _Found) -> str:
     lines += [
         "## Claims",
         "",
-        "| verdict | claim | section, table | paper | measured | 95 % interval |",
-        "|---|---|---|---:|---:|---:|",
-        *[_claim(c, results) for c in results.claims],
-        "",
+        *markdown.table(
+            ("verdict", "claim", "section, table", "paper", "measured", "95 % interval"),
+            [_claim(c, results) for c in results.claims],
+            numbers=(3, 4, 5),
+        ),
         "## Tables",
         "",
         "Each cell: printed → measured, mean ± standard deviation between trainings.",
@@ -168,42 +169,48 @@ def _page(session: Session, paper: str, found: _Found) -> str:
     ]
     for filled in results.tables.values():
         if filled.table.metrics:
-            lines += [*_table(filled, paper), ""]
+            lines += _table(filled, paper)
     return "\n".join(lines)
 
 
-def _claim(result: ClaimResult, results: PaperResults) -> str:
+def _claim(result: ClaimResult, results: PaperResults) -> list[str]:
     look = LOOKS[kind_of(result)]
     text = _said(result)
     if result.reason:
         tables = {number: filled.table for number, filled in results.tables.items()}
-        text += f" ({_escaped(plain(with_labels(result.reason, tables)))})"
+        text += f" ({escaped(plain(with_labels(result.reason, tables)))})"
     numbers = [
         "–" if value is None else signed(value, 1)
         for value in (result.paper_difference, result.difference)
     ]
-    place = f"{_escaped(result.claim.section)}, {result.claim.table}"
-    cells = [f"{look.mark} {look.word}", text, place, *numbers, _interval(result) or "–"]
-    return f"| {' | '.join(cells)} |"
+    place = f"{escaped(result.claim.section)}, {result.claim.table}"
+    return [f"{look.mark} {look.word}", text, place, *numbers, _interval(result) or "–"]
 
 
-def _table(filled: FilledTable, paper: str) -> Iterable[str]:
+def _table(filled: FilledTable, paper: str) -> list[str]:
     table = filled.table
-    where = f"{paper}/table_{table.number}.csv"
-    yield f"### Table {table.number}: {_escaped(plain(table.title))}"
-    yield ""
-    yield f"[as CSV]({where})"
-    yield ""
-    yield f"| | {' | '.join(_escaped(m.column) for m in table.metrics)} |"
-    yield f"|---|{'---:|' * len(table.metrics)}"
-    for row in table.rows:
-        label = _escaped(plain(row_label(table, row.slug)))
-        cells = [_cell(filled.cells[row.slug, m.column]) for m in table.metrics]
-        yield f"| {label} | {' | '.join(cells)} |"
+    rows = [
+        [
+            escaped(plain(row_label(table, row.slug))),
+            *[_cell(filled.cells[row.slug, m.column]) for m in table.metrics],
+        ]
+        for row in table.rows
+    ]
+    return [
+        f"### Table {table.number}: {escaped(plain(table.title))}",
+        "",
+        f"[as CSV]({paper}/table_{table.number}.csv)",
+        "",
+        *markdown.table(
+            ("", *[escaped(m.column) for m in table.metrics]),
+            rows,
+            numbers=range(1, len(table.metrics) + 1),
+        ),
+    ]
 
 
 def _cell(cell: CellResult) -> str:
-    printed = _escaped(cell.printed) or "–"
+    printed = escaped(cell.printed) or "–"
     if cell.origin == "cited":
         return f"{printed} (cited)" if cell.printed else printed
     if cell.measured is None:
@@ -213,7 +220,7 @@ def _cell(cell: CellResult) -> str:
 
 
 def _said(result: ClaimResult) -> str:
-    return _escaped(plain(result.claim.statement))
+    return escaped(plain(result.claim.statement))
 
 
 def _numbers(result: ClaimResult) -> str:
@@ -223,9 +230,7 @@ def _numbers(result: ClaimResult) -> str:
 
 
 def _interval(result: ClaimResult) -> str:
-    if result.ci_low is None or result.ci_high is None:
-        return ""
-    return f"{signed(result.ci_low, 1)} … {signed(result.ci_high, 1)}"
+    return ranged(result.ci_low, result.ci_high)
 
 
 def _how_many(done: int, planned: int) -> str:
@@ -237,11 +242,6 @@ def _how_many(done: int, planned: int) -> str:
 def _data(found: Iterable[_Found]) -> str:
     synthetic = {each.results.synthetic for each in found}
     return _SYNTHETIC if True in synthetic else "Real data."
-
-
-def _escaped(text: str) -> str:
-    """Plain text that Markdown shows as it is."""
-    return text.translate(_SPECIAL)
 
 
 def _summary(session: Session, found: Mapping[str, _Found]) -> dict[str, object]:

@@ -12,7 +12,7 @@ from pygments.lexers import PythonLexer
 
 from reidlib.experiment import Experiment
 from reidlib.explore import compare, gradients, search
-from reidlib.explore.common import finished, learning_rates
+from reidlib.explore.common import learning_rates
 from reidlib.papers import driver, tinker
 from reidlib.papers.driver import Place
 from reidlib.papers.tables import load_notes, load_tables
@@ -73,12 +73,14 @@ def curve(session: Session, experiment: Experiment, what: str, more: str = "") -
     return figures.curves(run.history, caption=caption.strip())
 
 
-def loss_gradients(session: Session, experiment: Experiment | None, what: str) -> Html:
-    """What each term of a trained model's loss asks of the backbone; or that there is no model."""
-    found = None if experiment is None else finished(session, experiment)
-    if found is None:
+def loss_gradients(experiment: Experiment, trained: Any | None, what: str) -> Html:
+    """What each term of a trained model's loss asks of the backbone; or that there is no model.
+
+    trained: with its `model` and its `data`, as a paper's `load_trained` returns it.
+    """
+    if trained is None:
         return not_trained(what)
-    table = gradients.loss_gradients(experiment, *found)
+    table = gradients.loss_gradients(experiment, trained.model, trained.data)
     batches = f"{gradients.BATCHES} training batches"
     return data_table(table, f"{what}, one training: means over {batches}.", decimals=3)
 

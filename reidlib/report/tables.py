@@ -296,7 +296,7 @@ def _metric_parts(
         texts.append(_gains(filled, found))
     if _INTERVAL in parts:
         interval = _interval(filled, found, shown)
-        text = f"{signed(interval.low, 1)} … {signed(interval.high, 1)}" if interval else _DASH
+        text = ranged(interval.low, interval.high) if interval else _DASH
         texts.append(("minor", text))
     if shown.stacked:  # dashes at the end say nothing there
         while len(texts) > 2 and texts[-1][1] == _DASH:
@@ -376,7 +376,7 @@ def _agreement(filled: FilledTable) -> str:
         if found.low is not None and found.high is not None:
             once = ", choice of people alone" if found.seeds == 1 else ""
             text += (
-                f", 95 % interval {signed(found.low, 2)} … {signed(found.high, 2)}{once}: "
+                f", 95 % interval {ranged(found.low, found.high, 2)}{once}: "
                 f"{found.told_apart} of the pairs can be told apart from luck"
             )
         sentences.append(text + ".")
@@ -443,6 +443,13 @@ def signed(value: float, decimals: int) -> str:
     if float(text) == 0:
         return text
     return ("+" if value > 0 else "−") + text
+
+
+def ranged(low: float | None, high: float | None, decimals: int = 1) -> str:
+    """An interval in points: −1.2 … +1.4; "" where there is none."""
+    if low is None or high is None:
+        return ""
+    return f"{signed(low, decimals)} … {signed(high, decimals)}"
 
 
 def _strong(text: str, best: bool) -> str:

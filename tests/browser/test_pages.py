@@ -1,5 +1,7 @@
 """Reports and their index in chromium, without a network: on a desk, on a phone, on paper."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,26 +44,28 @@ def unfold(page: Any) -> None:
     page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
 
 
-def test_on_a_desk(browser: Any, report: str) -> None:
-    with opened(browser, **DESK, offline=True) as (page, wrong):
+@contextlib.contextmanager
+def read(browser: Any, report: str, **screen: Any) -> Iterator[Any]:
+    """A report with all that folds unfolded, which holds on a screen and keeps nobody out."""
+    with opened(browser, **screen, offline=True) as (page, wrong):
         page.goto(report)
         unfold(page)
         check_tables(page.evaluate(TABLES))
         is_within_its_page(page)
         has_no_barrier(page)
         assert wrong == []
+        yield page
+
+
+def test_on_a_desk(browser: Any, report: str) -> None:
+    with read(browser, report, **DESK) as page:
         page.emulate_media(color_scheme="dark")
         has_no_barrier(page, "color-contrast")
 
 
 def test_on_a_phone(browser: Any, report: str) -> None:
-    with opened(browser, **PHONE, offline=True) as (page, wrong):
-        page.goto(report)
-        unfold(page)
-        check_tables(page.evaluate(TABLES))
-        is_within_its_page(page)
-        has_no_barrier(page)
-        assert wrong == []
+    with read(browser, report, **PHONE):
+        pass
 
 
 def test_on_paper(browser: Any, report: str) -> None:

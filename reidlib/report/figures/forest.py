@@ -8,7 +8,7 @@ from reidlib.report import Html, escape
 from reidlib.report.figures.basics import data_uri, framed, svg_style
 from reidlib.report.labels import marked, plain
 from reidlib.report.palette import INK, LINE, MUTED, ORANGE, PAPER, Color
-from reidlib.report.tables import scrolling, signed, td
+from reidlib.report.tables import ranged, scrolling, signed, td
 from reidlib.report.verdicts import LOOKS, Look, counted, counts, kind_of, label
 
 _HEIGHT = 24  # pixels of a line
@@ -87,9 +87,9 @@ def forest_svg(results: Sequence[ClaimResult]) -> str:
         drawn, _ = scale.drawn(result, look)
         zero = f'<line x1="{scale.at(0)}" x2="{scale.at(0)}" y1="0" y2="{height}" style="{_RULE}"/>'
         parts.append(plot.format(y, height, zero + drawn))
-        numbers = f"{signed(result.difference, 1)}"
-        if result.ci_low is not None and result.ci_high is not None:
-            numbers += f"  ({signed(result.ci_low, 1)} … {signed(result.ci_high, 1)})"
+        numbers = signed(result.difference, 1)
+        if interval := ranged(result.ci_low, result.ci_high):
+            numbers += f"  ({interval})"
         parts.append(f'<text x="{width - right + 14}" y="{y + 16}" style="{_INK}">{numbers}</text>')
         y += height
     y += _HEIGHT
@@ -110,8 +110,7 @@ def _decided(kinds: Sequence[str]) -> dict[str, int]:
 
 def _line(result: ClaimResult, look: Look, scale: "_Scale", judged: bool) -> str:
     numbers = signed(result.difference, 1)
-    if result.ci_low is not None and result.ci_high is not None:
-        interval = f"{signed(result.ci_low, 1)} … {signed(result.ci_high, 1)}"
+    if interval := ranged(result.ci_low, result.ci_high):
         numbers += f' <span class="minor">{interval}</span>'
     cells = [td(label(look.kind), "text short")] if judged else []
     cells += [
