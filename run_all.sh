@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # One command: set up what is missing, train what is missing, write the reports.
-#   ./run_all.sh [--profile smoke|demo|bench|paper] [--papers imgnet,…] [--data DIR]
-#                [--results DIR] [--seeds N] [--device auto|cpu|cuda] [--jobs N]
-#                [--precision auto|fp32|bf16]
+#   ./run_all.sh [--profile smoke|demo|study|bench|paper] [--papers imgnet,…] [--data DIR]
+#                [--imagefolder DIR] [--results DIR] [--seeds N] [--device auto|cpu|cuda]
+#                [--precision auto|fp32|bf16] [--jobs N] [--world-seed N]
 #   ./run_all.sh test          the whole test suite
 set -euo pipefail
 here="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)"
