@@ -23,6 +23,7 @@ TINY = {
     "search": ("--threads", "1"),
     "end_to_end": ("--paper", "gla", "--profiled-epochs", "1"),
     "bilinear_pooling": ("--batch", "1", "--map", "2", "2"),
+    "group_norm": ("--batch", "2"),
     "five_branches": ("--batch", "2",),
 }  # fmt: skip
 

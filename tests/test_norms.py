@@ -7,6 +7,7 @@ from torch import nn
 from reidlib.errors import UsageError
 from reidlib.models.parts.backbones import resnet50
 from reidlib.models.parts.norms import (
+    GroupNorm,
     batch_to_group,
     freeze_statistics,
     group_count,
@@ -54,8 +55,9 @@ def test_every_channel_count_gets_whole_groups():
         assert channels < 4 or channels // gn.num_groups >= 2
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("channels", [48, 7, 64])
-def test_group_norm_is_the_naive_one(channels):
+def test_group_norm_is_the_naive_one(channels, layout):
     bn = nn.BatchNorm2d(channels, eps=1e-3)
     nn.init.normal_(bn.weight)
     nn.init.normal_(bn.bias)
@@ -69,7 +71,26 @@ def test_group_norm_is_the_naive_one(channels):
             group = x[n, first : first + size]
             unit = (x[n, c] - group.mean()) / (group.var(unbiased=False) + 1e-3).sqrt()
             expected[n, c] = unit * bn.weight[c] + bn.bias[c]
-    torch.testing.assert_close(gn(x), expected, rtol=1e-4, atol=1e-5)
+    found = gn(x.contiguous(memory_format=layout))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert found.is_contiguous(memory_format=layout)
+
+
+def test_group_norm_of_either_layout_has_torchs_gradients():
+    torchs, ours = nn.GroupNorm(4, 16), GroupNorm(4, 16)
+    x, weights = torch.randn(2, 16, 6, 3), torch.randn(2, 16, 6, 3)
+    found = []
+    for gn, layout in (
+        (torchs, torch.contiguous_format),
+        (ours, torch.contiguous_format),
+        (ours, torch.channels_last),
+    ):
+        maps = x.detach().contiguous(memory_format=layout).requires_grad_()
+        gn.zero_grad()
+        (gn(maps) * weights).sum().backward()
+        found.append((maps.grad, gn.weight.grad, gn.bias.grad))
+    for each in found[1:]:
+        torch.testing.assert_close(each, found[0])
 
 
 def test_affine_weights_are_kept_or_reset_and_statistics_are_gone():

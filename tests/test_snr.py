@@ -17,6 +17,7 @@ from reidlib.models.compared.snr import (
     hardest_triplet_loss,
     losses,
 )
+from reidlib.models.parts.norms import GroupNorm
 
 NARROW = {"ids": 5, "width": 0.0625, "depths": (1, 1, 1, 1)}
 LABELS = torch.tensor([0, 0, 1, 1])
@@ -149,5 +150,5 @@ def test_maps_and_embedding():
 def test_group_norm_leaves_instance_norm():
     net = model(norm="gn")
     kinds = [type(part) for part in net.modules()]
-    assert nn.BatchNorm2d not in kinds and nn.GroupNorm in kinds
+    assert nn.BatchNorm2d not in kinds and GroupNorm in kinds
     assert kinds.count(nn.InstanceNorm2d) == 4

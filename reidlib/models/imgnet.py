@@ -31,7 +31,7 @@ from reidlib.metrics.first_match import first_match_ranks
 from reidlib.models.parts.backbones import BACKBONES, backbone
 from reidlib.models.parts.codes import draw_shuffled, fuse
 from reidlib.models.parts.gru import last_states
-from reidlib.models.parts.norms import group_count
+from reidlib.models.parts.norms import GroupNorm, group_count
 from reidlib.models.parts.packing import pack
 
 NEEDS: tuple[str, ...] = ()
@@ -132,7 +132,7 @@ def _norm(kind: str, channels: int, groups: int, dims: int = 1) -> nn.Module:
         return nn.Identity()
     if kind == "gn":
         # At full size every group has 8 numbers or more; so it has in narrow members.
-        return nn.GroupNorm(group_count(channels, groups, least=8), channels)
+        return GroupNorm(group_count(channels, groups, least=8), channels)
     return nn.BatchNorm1d(channels) if dims == 1 else nn.BatchNorm2d(channels)
 
 
