@@ -10,11 +10,12 @@ from nbconvert.filters import markdown2html
 
 from reidlib.arguments import PAPERS
 from reidlib.papers.claims import ClaimResult, load_claims
-from reidlib.papers.tables import load_tables
+from reidlib.papers.tables import CellResult, Measurement, load_tables
 from reidlib.report.figures.forest import forest_svg
 from reidlib.report.labels import plain
 from reidlib.report.pages import write_pages
 from reidlib.report.results import collect
+from reidlib.report.tables import as_printed
 
 COLUMNS = re.compile(r"(?<!\\)\|")
 
@@ -37,10 +38,26 @@ def test_every_measured_cell_stands_in_its_table(written):
         part = text[heading : text.find("### Table", heading + 5)]
         measured = [c for c in filled if c.measured is not None]
         for cell in measured:
-            assert f"→ {cell.measured:.4g}" in part
+            assert f"→ {as_printed(cell.measured, cell)}" in part
         assert part.count("(cited)") == sum(c.origin == "cited" and c.printed != "" for c in filled)
         frame = pd.read_csv(folder / "imgnet" / f"table_{number}.csv")
         assert len(frame) == len(list(filled))
+
+
+@pytest.mark.parametrize(
+    ("printed", "run", "value", "shown"),
+    [
+        ("32668", None, 13060.0, "13060"),  # counted
+        ("49.97", object(), 5.016, "5.02"),
+        ("81.5", object(), 5.016, "5.0"),
+        ("–", object(), 5.016, "5.02"),
+    ],
+)
+def test_a_measured_number_has_the_decimals_of_the_printed_one(printed, run, value, shown):
+    cell = CellResult(
+        "row", "column", "", "", "", printed, "own", "measured", (Measurement(run),), (value,)
+    )  # fmt: skip
+    assert as_printed(value, cell) == shown
 
 
 def test_lines_of_a_table_have_as_many_cells_as_its_head(written):

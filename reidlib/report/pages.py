@@ -22,7 +22,7 @@ from reidlib.report.labels import plain, row_label, with_labels
 from reidlib.report.markdown import escaped
 from reidlib.report.results import PaperResults, collect
 from reidlib.report.summary_text import SMOKE, in_three_sentences
-from reidlib.report.tables import ranged, signed
+from reidlib.report.tables import as_printed, ranged, signed
 from reidlib.report.verdicts import LOOKS, counted, counts, is_judged, kind_of
 from reidlib.run.plan import plan
 from reidlib.run.session import Session
@@ -215,8 +215,8 @@ def _cell(cell: CellResult) -> str:
         return f"{printed} (cited)" if cell.printed else printed
     if cell.measured is None:
         return f"{printed} → {cell.status.replace('_', ' ')}"
-    spread = "" if cell.std is None else f" ± {cell.std:.1f}"
-    return f"{printed} → {cell.measured:.4g}{spread}"
+    spread = "" if cell.std is None else f" ± {as_printed(cell.std, cell)}"
+    return f"{printed} → {as_printed(cell.measured, cell)}{spread}"
 
 
 def _said(result: ClaimResult) -> str:

@@ -307,10 +307,10 @@ def _metric_parts(
 def _measured(filled: FilledTable, found: CellResult) -> tuple[str, str]:
     if found.measured is None:
         return f"status {found.status}", verdicts.word(found.status)
-    text = _number(found.measured, _decimals(found))
+    text = as_printed(found.measured, found)
     text = _strong(text, _emphasis(filled, found, lambda c: c.measured))
     if found.std is not None:
-        text += f' <span class="minor">± {_number(found.std, _decimals(found))}</span>'
+        text += f' <span class="minor">± {as_printed(found.std, found)}</span>'
     if len(found.values) < len(found.measurements):
         count = f"{len(found.values)} of {len(found.measurements)} seeds"
         text += f' <span class="tag">{count}</span>'
@@ -424,6 +424,11 @@ def _legend(shown: _Layout) -> str:
     else:
         return ""
     return f"<p>{text} Bold: best of the column in its group.</p>"
+
+
+def as_printed(value: float, cell: CellResult) -> str:
+    """A number of a cell with as many decimals as the paper prints there; counts have none."""
+    return _number(value, _decimals(cell))
 
 
 def _decimals(cell: CellResult) -> int:
