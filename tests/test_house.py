@@ -112,6 +112,7 @@ def test_tests_are_named_after_what_they_test():
         "fuzz",
         "contributing",
         "rehearsal",
+        "rerun",
         "benchmarks",
     }
     for path in (ROOT / "tests").glob("test_*.py"):

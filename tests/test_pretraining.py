@@ -20,6 +20,7 @@ from reidlib.errors import DataError, UsageError
 from reidlib.experiment import Experiment, Stage, Training, changed
 from reidlib.models.compared.pcb import PCBConfig
 from reidlib.models.imgnet import IMGNetConfig
+from reidlib.models.parts.norms import GroupNorm
 from reidlib.models.pretraining import (
     FiveBranches,
     Pretraining,
@@ -429,8 +430,8 @@ def test_backbones_with_gn_have_a_pretraining_of_their_own_and_others_keep_their
     assert bn.key("") != gn.key("") and gn.name.endswith("GN") and "GN" not in bn.name
     assert "norm" not in changed(bn.model)  # so that finished runs keep their keys
     for start, kind, other in (
-        (bn, nn.BatchNorm2d, nn.GroupNorm),
-        (gn, nn.GroupNorm, nn.BatchNorm2d),
+        (bn, nn.BatchNorm2d, GroupNorm),
+        (gn, GroupNorm, nn.BatchNorm2d),
     ):
         kinds = {type(part) for part in Pretraining(start.model).modules()}
         assert kind in kinds and other not in kinds
