@@ -11,15 +11,14 @@ import itertools
 import statistics
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import torch
 from timing import WALL, arguments, begin, report, seconds, spread
 
 from reidlib.data.load import load
 from reidlib.explore import search
-from reidlib.explore.search import Engine, Row
-from reidlib.papers import driver
+from reidlib.explore.search import Engine
 from reidlib.profiles import PROFILES
 from reidlib.report.panel import Panel
 from reidlib.world.write import write
@@ -36,20 +35,6 @@ PLACES = {
 }
 LIMIT = 0.1  # seconds
 _COLORS = ("red", "blue", "black", "white", "green", "gray", "brown", "yellow")
-
-
-def engine(paper: str, place: driver.Place, root: Path) -> Engine:
-    """An untrained model of the demo with its encoded gallery."""
-    cell = driver.cell(paper, "demo", *place)
-    experiment = cell.experiments[0]
-    package = driver.get_paper(paper)
-    dataset = load(root, experiment.dataset)
-    data = package.prepare(experiment, dataset, root / "cache", "cpu")
-    torch.manual_seed(0)
-    model = package.build(experiment, data)
-    return search.engine_of(
-        Row(paper, place[0], place[1], experiment, cell.evaluation), model, data
-    )
 
 
 def questions(found: Engine) -> Callable[[], str | int]:
@@ -77,7 +62,7 @@ def main() -> None:
         for name, ids in worlds.items():
             write(name, root, seed=0, ids=ids, size=PROFILES["demo"].worlds[name].size, jobs=2)
         for name, (paper, place) in PLACES.items():
-            found = engine(paper, place, root)
+            found = search.untrained(paper, "demo", place, partial(load, root), root / "cache")
             ask = questions(found)
             answer = search.by_sentence if found.by_sentence else search.by_image
             panel = Panel({"": {name: lambda found=found: found}})

@@ -5,11 +5,8 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-import torch
-
 from reidlib.explore import search
-from reidlib.explore.search import Engine, Row
-from reidlib.papers import driver
+from reidlib.explore.search import Engine
 from reidlib.run.session import Session
 from reidlib.world.write import write
 
@@ -41,14 +38,6 @@ def opener(session: Session) -> Callable[[str], Engine]:
     @cache
     def opened(name: str) -> Engine:
         paper, place = PLACES[name]
-        cell = driver.cell(paper, "smoke", *place)
-        (experiment,) = cell.experiments
-        package = driver.get_paper(paper)
-        dataset = session.dataset(experiment.dataset)
-        data = package.prepare(experiment, dataset, session.cache, "cpu")
-        torch.manual_seed(0)
-        model = package.build(experiment, data)
-        row = Row(paper, place[0], place[1], experiment, cell.evaluation)
-        return search.engine_of(row, model, data)
+        return search.untrained(paper, "smoke", place, session.dataset, session.cache)
 
     return opened

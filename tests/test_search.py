@@ -8,7 +8,7 @@ import torch
 from engines import BY_IMAGE, BY_SENTENCE
 
 from reidlib.data.language.words import Vocabulary
-from reidlib.errors import DataError
+from reidlib.errors import DataError, UsageError
 from reidlib.explore import search
 from reidlib.models.gla import GLA
 from reidlib.papers import driver, text_to_image
@@ -222,3 +222,9 @@ def test_what_is_not_trained_is_no_engine(finished):
     (experiment,) = driver.cell("ssan", "smoke", 1, "ssan", "CUHK-PEDES Rank-1").experiments
     with pytest.raises(DataError, match="has not been trained here"):
         search.engine(session, search.Row("ssan", 1, "ssan", experiment, "Sg+Sl+Sn"))
+
+
+def test_a_row_that_the_profile_leaves_out_is_said(tmp_path):
+    place = (1, "resnet-ch1-sp1-gs1-ls1-gp1-gn", "Top-1")
+    with pytest.raises(UsageError, match="profile demo of imgnet trains no row"):
+        search.untrained("imgnet", "demo", place, lambda name: None, tmp_path)

@@ -11,9 +11,10 @@ Papers that search by pictures take `by_image(found, 3)` instead, the number of 
 
 import contextlib
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,8 +23,9 @@ from torch import Tensor, nn
 
 from reidlib.data.batches.pairs import TextImageData
 from reidlib.data.batches.tuples import KINDS
+from reidlib.data.dataset import Dataset
 from reidlib.data.language.words import Vocabulary, tokenize
-from reidlib.errors import DataError
+from reidlib.errors import DataError, UsageError
 from reidlib.experiment import Experiment
 from reidlib.explore import common
 from reidlib.metrics.first_match import first_match_ranks
@@ -220,6 +222,24 @@ def engine_of(row: Row, model: nn.Module, data: Any) -> Engine:
         query, gallery = encode(embed, data.query), encode(embed, data.gallery)
     # In the precision that distances are computed in, so that no search has to convert them.
     return Engine(row, model, data, gallery.double(), query.double())
+
+
+def untrained(
+    paper: str, profile: str, place: driver.Place, find: Callable[[str], Dataset], cache: Path
+) -> Engine:
+    """A row whose network has learned nothing: enough to time a search, and to test one.
+
+    find: gives the dataset of a name. Raises `UsageError` if the profile does not train the row.
+    """
+    cell = driver.cell(paper, profile, *place)
+    if cell is None or not isinstance(place[0], int):
+        raise UsageError(f"profile {profile} of {paper} trains no row {place}")
+    (experiment,) = cell.experiments
+    package = driver.get_paper(paper)
+    data = package.prepare(experiment, find(experiment.dataset), cache, "cpu")
+    torch.manual_seed(0)
+    model = package.build(experiment, data)
+    return engine_of(Row(paper, place[0], place[1], experiment, cell.evaluation), model, data)
 
 
 # ------------------------------------------------------------------ searching
