@@ -1,7 +1,7 @@
 """Training and encoding speed of Attention Driven re-ID: against five passes and bare convolutions.
 
     python benchmarks/five_branches.py [--device cpu|cuda] [--batch 32] [--size 384 192]
-        [--width 1.0] [--turns 5]
+        [--width 1.0] [--turns 5] [--trace]
 
 Step: cut out body and parts, forward, losses, backward and SGD step of the full model. Encoding:
 cut out, forward and the final feature of a batch; the gallery of Market-1501 (15,913 images) is
@@ -10,8 +10,8 @@ the convolutions alone, forward and, for the step, backward, each on its own ran
 three are measured by turns; times are medians. On CUDA all run in bf16 autocast, channels last,
 and features are computed in fp32, as in a run. `share_of_bare` is the full model's images per
 second over the bare convolutions', `over_five` over those of five passes; with `_cpu_time`, of the
-CPU only, by the processor time spent, which other load on the machine disturbs less. The last line
-is JSON.
+CPU only, by the processor time spent, which other load on the machine disturbs less. --trace adds
+where the time of a step and of the bare one goes, by kind of operation. The last line is JSON.
 """
 
 import copy
@@ -19,7 +19,18 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from timing import CPU, WALL, arguments, begin, by_turns, milliseconds, report, share, spreads
+from timing import (
+    CPU,
+    WALL,
+    arguments,
+    begin,
+    by_turns,
+    milliseconds,
+    report,
+    share,
+    spreads,
+    trace,
+)
 from torch import Tensor, nn
 
 from reidlib.data.batches.parts import cut, strips_of
@@ -86,6 +97,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="images (default: 32)")
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="(default: 384 192)")
     parser.add_argument("--width", type=float, help="of all channels (default: 1)")
+    parser.add_argument("--trace", action="store_true", help="where the time of a step goes, too")
     args = parser.parse_args()
     device = begin(args)
     B = args.batch or (2 if args.quick else 32)
@@ -156,6 +168,11 @@ def main() -> None:
             result[key] = share(times, [f"{limit} {name}"], [name], WALL)
             if device == "cpu":
                 result[f"{key}_cpu_time"] = share(times, [f"{limit} {name}"], [name], CPU)
+    if args.trace:
+        traced = {kind: trace(device, dict(zip(KINDS, works, strict=True))[kind]) for kind in KINDS}
+        for kind, parts in traced.items():
+            print(f"{kind}: " + ", ".join(f"{part} {ms:.1f} ms" for part, ms in parts.items()))
+        result["trace_ms"] = traced
     report("five_branches", args, result)
 
 

@@ -118,6 +118,38 @@ def rates(count: float, times: Times) -> dict[str, float]:
     }
 
 
+# What an operation of torch is for, by what its name has in it; the first that fits.
+_FAMILIES = {
+    "convolutions": ("conv",),
+    "recurrent": ("rnn", "lstm", "gru"),
+    "normalization": ("batch_norm", "group_norm", "layer_norm", "instance_norm"),
+    "products": ("mm", "addmv", "linear", "dot"),
+    "optimizer and average": ("adam", "sgd", "Optimizer", "lerp"),
+    "pooling and scaling": ("pool", "upsample", "grid_sampler", "mean", "sum"),
+    "copies": (
+        *("copy", "cat", "fill", "zero", "clone", "index", "gather", "scatter", "repeat"),
+        *("slice", "stack", "contiguous", "empty", "resize", "embedding"),
+    ),
+}
+
+
+def trace(device: str, work: Callable[[], object]) -> dict[str, float]:
+    """Where the time of `work` goes: milliseconds by kind of operation, of the device's own clock;
+    once, after a warm-up. "the rest" is mostly elementwise, and on the CPU torch's own machinery.
+    """
+    work()
+    kind = torch.profiler.ProfilerActivity.CUDA if device == "cuda" else None
+    activities = [torch.profiler.ProfilerActivity.CPU, *([kind] if kind else [])]
+    with torch.profiler.profile(activities=activities, acc_events=True) as profiler:
+        work()
+    found = dict.fromkeys((*_FAMILIES, "the rest"), 0.0)
+    for event in profiler.key_averages():
+        spent = event.self_device_time_total if kind else event.self_cpu_time_total
+        fits = (f for f, parts in _FAMILIES.items() if any(part in event.key for part in parts))
+        found[next(fits, "the rest")] += spent / 1e3
+    return {name: round(value, 2) for name, value in found.items()}
+
+
 def peak_gib(device: str) -> float:
     """The most memory that was in use: the GPU's of tensors, or that of the process."""
     if device == "cuda":

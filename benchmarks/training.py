@@ -1,7 +1,7 @@
 """Training speed of the five papers' networks: the whole step, its encoders alone, the data.
 
     python benchmarks/training.py [--device cpu|cuda] [--paper NAME] [--size paper|study|both]
-        [--batch N] [--steps 3] [--turns 3] [--peak-tflops X]
+        [--batch N] [--steps 3] [--turns 3] [--peak-tflops X] [--trace]
 
 For every paper the network of its own row, at the size of the profile `paper` (classifiers and word
 table as on the real dataset) and of `study`, on pictures and captions of a few people of the
@@ -20,7 +20,8 @@ what drawing batches adds to a step: 1 - step / loop. The three are measured by 
 are medians over turns. On a GPU all run in bf16 autocast, channels last. MFU: floating-point
 operations of a step (torch's counter: products and convolutions) over its time and the GPU's peak,
 left out where that is not known (as on all CPUs). On the CPU the paper's size runs with batches of
-16, unless --batch says otherwise. The last line is JSON.
+16, unless --batch says otherwise. --trace adds where the time of a step and of its encoders goes,
+by kind of operation. The last line is JSON.
 """
 
 import tempfile
@@ -28,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timing import CPU, arguments, begin, by_turns, peak_gib, rates, report, share, spreads
+from timing import CPU, arguments, begin, by_turns, peak_gib, rates, report, share, spreads, trace
 
 from reidlib.arguments import PAPERS
 from reidlib.gpu_check.steps import encoders, main_experiment, peak_tflops, set_up, step_flops
@@ -88,6 +89,11 @@ def measure(
     if device == "cpu":  # disturbed less by what else runs on the machine
         row["step_over_encoders_cpu_time"] = share(times, ["encoders"], ["loop"], CPU)
         row["waiting_share_cpu_time"] = round(1 - share(times, ["step"], ["loop"], CPU), 4)
+    if args.trace:
+        row["trace_ms"] = {
+            "encoders": trace(device, alone),
+            "step": trace(device, lambda: bench.fit(1, batch)),
+        }
     print(
         f"{paper:17}{size:6} batch {len(batch):3}: "
         + ", ".join(f"{name} {rate:.1f}" for name, rate in row["images_per_s"].items())
@@ -95,6 +101,8 @@ def measure(
         + ("" if mfu is None else f", MFU {100 * mfu:.1f} %"),
         flush=True,
     )
+    for name, parts in row.get("trace_ms", {}).items():
+        print(f"  {name}: " + ", ".join(f"{part} {ms:.1f} ms" for part, ms in parts.items()))
     return row
 
 
@@ -105,6 +113,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="images of a batch (default: the row's own)")
     parser.add_argument("--steps", type=int, help="of a turn (default: 1 on the CPU, else 20)")
     parser.add_argument("--peak-tflops", type=float, help="of the device, if it is not known")
+    parser.add_argument("--trace", action="store_true", help="where the time of a step goes, too")
     args = parser.parse_args()
     device = begin(args)
     if args.steps is None:

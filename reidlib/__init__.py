@@ -25,8 +25,12 @@ _HOME = {
     "trainings_of": "reidlib.papers.tinker",
     "with_settings": "reidlib.papers.tinker",
     # the models, and the training loop
+    "AttentionDriven": "reidlib.models.attention_driven",
+    "AttentionDrivenConfig": "reidlib.models.attention_driven",
     "Compute": "reidlib.train",
     "Experiment": "reidlib.experiment",
+    "FGSAM": "reidlib.models.fgsam",
+    "FGSAMConfig": "reidlib.models.fgsam",
     "GLA": "reidlib.models.gla",
     "GLAConfig": "reidlib.models.gla",
     "IMGNet": "reidlib.models.imgnet",

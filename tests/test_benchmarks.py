@@ -16,7 +16,7 @@ _NOT_HERE = (
 )
 
 TINY = {
-    "training": ("--paper", "gla", "--batch", "4"),
+    "training": ("--paper", "gla", "--batch", "4", "--trace"),
     "evaluation": ("--scale", "0.01", "--dim", "16"),
     "data": ("--images", "16", "--batch", "8", "--workers", "1", "--size", "48", "16"),
     "world": ("--pictures", "2"),
@@ -73,6 +73,9 @@ def _training(found: dict) -> None:
     assert all(rate > 0 for rate in row["images_per_s"].values())
     assert row["step_over_encoders"] > 0 and row["waiting_share"] < 1
     assert row["mfu"] is None and found["mfu_note"]
+    for parts in row["trace_ms"].values():  # of encoders and of the step
+        assert parts["convolutions"] > 0 and parts["normalization"] > 0
+    assert row["trace_ms"]["step"]["recurrent"] > 0
 
 
 def _evaluation(found: dict) -> None:

@@ -234,6 +234,11 @@ def test_market1501_splits(worlds: Path) -> None:
     gallery, query = dataset.splits["gallery"], dataset.splits["query"]
     assert {-1, 0} <= set(gallery["pid"]) and set(gallery["camid"]) <= set(range(1, 7))
     assert set(dataset.splits["train"]["source"]) == {"Market"}
+    first, *lines = repr(dataset).splitlines()
+    assert first == f"market1501 in {dataset.root}, synthetic"
+    assert len(lines) == len(dataset.splits)
+    pids = len(set(gallery["pid"]))
+    assert f"  gallery: {len(gallery)} images, {pids} pids, 6 camids" in lines
     boxes = dataset.splits["multi_query"]
     pooled = pool_queries(
         torch.ones(len(boxes), 2), boxes["pid"], boxes["camid"],

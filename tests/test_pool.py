@@ -281,3 +281,23 @@ def test_nothing_is_begun_before_all_that_it_needs_and_failures_are_passed_on():
     assert set(waiting.failures) == {"a", "b", "d"} and sorted(said) == ["a", "b", "d"]
     assert "starts from run b, which failed" in waiting.failures["d"]
     assert waiting.waiting == []
+
+
+def test_starts_come_first_then_long_rows_and_all_seeds_of_a_row_together(monkeypatch):
+    def planned(key: str, row: str, seed: int, work: float, start: str = "") -> Planned:
+        made = Planned(SimpleNamespace(name=row, seed=seed), key, start)
+        works[key] = work
+        return made
+
+    works: dict[str, float] = {}
+    monkeypatch.setattr(pool, "work_of", lambda session, p: works[p.key])
+    missing = [
+        planned("k1", "full", 1, 5.0, "start"),
+        planned("k2", "baseline", 0, 5.0, "start"),
+        planned("k3", "full", 0, 5.0, "start"),
+        planned("k4", "long", 0, 9.0),
+        planned("k5", "baseline", 1, 5.0, "start"),
+        planned("start", "kinds", 0, 1.0),
+    ]
+    found = [p.key for p in pool.in_order(None, missing)]
+    assert found == ["start", "k4", "k2", "k5", "k3", "k1"]

@@ -14,7 +14,7 @@ from reidlib.data import content, generated
 from reidlib.errors import DataError
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """A person re-identification dataset as found on disk.
 
@@ -47,6 +47,20 @@ class Dataset:
     split: int = 0
     notes: tuple[str, ...] = ()
     cache: Path | None = None
+
+    def __repr__(self) -> str:
+        """A line per split: what one wants to see first, and not thousands of file names."""
+        made = "" if self.synthetic is None else ", synthetic"
+        lines = [f"{self.name} in {self.root}{made}"]
+        for name, table in self.splits.items():
+            found = [f"  {name}: {len(table):,} images"]
+            for column in ("pid", "camid"):
+                if column in table:
+                    found.append(f"{table[column].nunique():,} {column}s")
+            if "captions" in table:
+                found.append(f"{table['captions'].map(len).sum():,} captions")
+            lines.append(", ".join(found))
+        return "\n".join(lines)
 
     @cached_property
     def fingerprint(self) -> str:

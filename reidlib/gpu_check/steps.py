@@ -1,6 +1,7 @@
 """A training at its real sizes without its real data: what speed and memory are measured on.
 
-The network is the experiment's, with classifiers and word tables as large as on the real dataset.
+The network is the experiment's, with classifiers and word tables as large as on the dataset of its
+profile: the real one, or a world, whose captions have few words.
 Its images are few people of the procedural world, decoded to the experiment's size, and batches are
 drawn by the paper's own code.
 """
@@ -37,7 +38,7 @@ MAIN = {
     "fgsam": "Base + Pose + LRAM + FTL",
 }
 
-_WORDS = 5000  # rows of a word table, about as many as CUHK-PEDES needs
+_WORDS = 5000  # rows of a word table of real captions, about as many as CUHK-PEDES needs
 
 
 @dataclass(frozen=True)
@@ -119,13 +120,16 @@ def real_sizes(experiment: Experiment, profile: str, data: Any) -> SimpleNamespa
     """What `build` reads of the data, in the sizes of the profile's dataset, or of the real one."""
     name = experiment.dataset
     worlds = get_profile(profile).worlds
+    vocabulary = range(_WORDS)
     if worlds:
         world = worlds.get(name) or worlds.get(format_of(name))
         ids = world.ids[0] if world is not None and world.ids else data_ids(data)
+        # Few people's captions have nearly all words that a world knows.
+        vocabulary = getattr(data, "vocabulary", None) or vocabulary
     else:
         ids = _published_ids(name) or data_ids(data)
     return SimpleNamespace(
-        ids=max(ids, data_ids(data)), vocabulary=range(_WORDS), classes=getattr(data, "classes", ())
+        ids=max(ids, data_ids(data)), vocabulary=vocabulary, classes=getattr(data, "classes", ())
     )
 
 

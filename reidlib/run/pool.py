@@ -65,9 +65,7 @@ def run_missing(
         return failures
     for name in dict.fromkeys(p.experiment.dataset for p in missing):
         session.dataset(name, progress=True)  # drawn here, with a bar, and not by several workers
-    # What others start from first; then the longest, so that the last ones to finish are short.
-    starts = {key for p in missing for key in p.before}
-    missing.sort(key=lambda p: (p.key not in starts, -work_of(session, p), p.key))
+    missing = in_order(session, missing)
     own = show or Progress(session, missing, bar)
     try:
         _Pool(session, missing, failures, own).run()
@@ -75,6 +73,20 @@ def run_missing(
         if show is None:
             own.close()
     return failures
+
+
+def in_order(session: Session, missing: Sequence[Planned]) -> list[Planned]:
+    """What others start from first; then the longest, so that the last ones to finish are short.
+
+    All seeds of a row stand together: where a night is cut short, some rows can be decided.
+    """
+    starts = {key for p in missing for key in p.before}
+
+    def place(p: Planned) -> tuple[bool, float, str, int, str]:
+        row = p.experiment
+        return p.key not in starts, -work_of(session, p), row.name, row.seed, p.key
+
+    return sorted(missing, key=place)
 
 
 def missing_of(session: Session, planned: Sequence[Planned]) -> list[Planned]:
