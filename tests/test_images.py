@@ -304,13 +304,30 @@ def test_batch_is_made_of_its_images(number: int, pad: int, flip: bool, seed: in
         assert found <= {0, i + 1} and (pad > 0 or found == {i + 1})
 
 
+@given(
+    number=st.integers(0, 6), pad=st.integers(0, 12), flip=st.booleans(), crop=st.booleans(),
+    seed=st.integers(0, 99),
+)  # fmt: skip
+def test_one_by_one_is_what_a_gpu_does_to_all_at_once(
+    number: int, pad: int, flip: bool, crop: bool, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(1, 256, (7, 10, 5, 3), generator=generator, dtype=torch.uint8)
+    index = torch.randint(7, (number,), generator=generator)
+    choices = images_module.draw(number, flip, pad if crop else 0, generator)
+    expected = images_module._all_at_once(pixels[index], *choices, pad)
+    assert torch.equal(images_module._one_by_one(pixels, index, *choices, pad), expected)
+
+
 def test_wrong_array_or_index(pixels: np.ndarray) -> None:
     with pytest.raises(DataError, match="uint8"):
         DeviceImages(pixels.astype(np.float32), "cpu")
     with pytest.raises(DataError, match="N, h, w, 3"):
         DeviceImages(pixels.transpose(0, 3, 1, 2), "cpu")
-    with pytest.raises(IndexError):
-        DeviceImages(pixels, "cpu").batch(torch.tensor([10]))
+    for row in (10, -1):
+        for flip in (False, True):
+            with pytest.raises(IndexError):
+                DeviceImages(pixels, "cpu").batch(torch.tensor([row]), flip=flip)
 
 
 def test_read_only_arrays_and_empty_batches(pixels: np.ndarray) -> None:

@@ -57,6 +57,13 @@ def test_equal_outcomes_are_kept_once_and_files_stay_small(tmp_path, monkeypatch
     assert set(reference.load(tmp_path)) == {"0" * 16}
 
 
+def test_the_order_of_outcomes_changes_no_byte():
+    arrays = {name: np.arange(len(name)) for name in ("people", "ranks", "at")}
+    turned = dict(reversed(arrays.items()))
+    assert list(turned) != list(arrays)
+    assert reference._packed(arrays) == reference._packed(turned)
+
+
 def test_a_store_finds_kept_runs_by_key_and_prefers_its_own(tmp_path):
     reference.save(tmp_path / "kept", "toy", [(run("b" * 16), COMPARED)])
     store = Store(tmp_path / "results", tmp_path / "kept")
