@@ -17,6 +17,7 @@ cache in all of them. The last line is JSON.
 
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from reidlib.data.batches.images import (
     read_resized,
 )
 from reidlib.data.formats.cuhk_pedes import load
+from reidlib.devices import keep_freed_memory
 from reidlib.world.write import write
 
 PAD = 10
@@ -75,6 +77,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="of the DataLoader")
     args = parser.parse_args()
     device = begin(args)
+    if device == "cpu":
+        keep_freed_memory()  # as a training does
     number = args.images or (64 if args.quick else 512)
     size = tuple(args.size or ((96, 32) if args.quick else (384, 128)))
     batch = min(args.batch, number)
@@ -100,17 +104,22 @@ def main() -> None:
             order = torch.randperm(len(paths), generator=generator)[:epoch]
             return list(order.split(batch))
 
+        def used(found: Iterable[Any]) -> None:
+            """As a training takes them: a batch is let go before the next one is there."""
+            for one in found:
+                del one
+
         works: dict[str, Any] = {
-            "decode": lambda: [read_resized(path, size) for path in paths[:epoch]],
+            "decode": lambda: used(read_resized(path, size) for path in paths[:epoch]),
             "cache build": build,
-            "cached": lambda: [
+            "cached": lambda: used(
                 images.batch(rows, flip=True, crop_pad=PAD, generator=generator)
                 for rows in batches()
-            ],
-            "per image": lambda: [
+            ),
+            "per image": lambda: used(
                 torch.stack([pictures[i] for i in rows.tolist()]).to(device) for rows in batches()
-            ],
-            "loader": lambda: [found.to(device, non_blocking=True) for found in loader],
+            ),
+            "loader": lambda: used(found.to(device, non_blocking=True) for found in loader),
         }
         times, _ = by_turns(device, works, args.turns)
     found = rates(epoch, times)

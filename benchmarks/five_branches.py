@@ -1,7 +1,7 @@
 """Training and encoding speed of Attention Driven re-ID: against five passes and bare convolutions.
 
     python benchmarks/five_branches.py [--device cpu|cuda] [--batch 32] [--size 384 192]
-        [--width 1.0] [--turns 5] [--trace]
+        [--width 1.0] [--turns 5] [--trace] [--fresh-pages]
 
 Step: cut out body and parts, forward, losses, backward and SGD step of the full model. Encoding:
 cut out, forward and the final feature of a batch; the gallery of Market-1501 (15,913 images) is
@@ -11,7 +11,8 @@ three are measured by turns; times are medians. On CUDA all run in bf16 autocast
 and features are computed in fp32, as in a run. `share_of_bare` is the full model's images per
 second over the bare convolutions', `over_five` over those of five passes; with `_cpu_time`, of the
 CPU only, by the processor time spent, which other load on the machine disturbs less. --trace adds
-where the time of a step and of the bare one goes, by kind of operation. The last line is JSON.
+where the time of each goes, by kind of operation. --fresh-pages leaves out what a training on the
+CPU does about its memory. The last line is JSON.
 """
 
 import copy
@@ -34,6 +35,7 @@ from timing import (
 from torch import Tensor, nn
 
 from reidlib.data.batches.parts import cut, strips_of
+from reidlib.devices import keep_freed_memory
 from reidlib.models.attention_driven import (
     PARTS,
     AttentionDriven,
@@ -98,8 +100,13 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="(default: 384 192)")
     parser.add_argument("--width", type=float, help="of all channels (default: 1)")
     parser.add_argument("--trace", action="store_true", help="where the time of a step goes, too")
+    parser.add_argument(
+        "--fresh-pages", action="store_true", help="give freed memory back, as torch alone does"
+    )
     args = parser.parse_args()
     device = begin(args)
+    if not args.fresh_pages:
+        keep_freed_memory()  # as a training does
     B = args.batch or (2 if args.quick else 32)
     args.size = args.size or ((64, 32) if args.quick else (384, 192))
     args.width = args.width or (0.125 if args.quick else 1.0)

@@ -8,8 +8,8 @@ table as on the real dataset) and of `study`, on pictures and captions of a few 
 procedural world:
 
 - `encoders`: forward and backward pass of what the method cannot do without, one after the other:
-  its convolutional networks on the images, and torch's own recurrent networks, packed, on all words
-  of a step.
+  its convolutional networks on the images (Attention Driven's with the attention paths between its
+  blocks), and torch's own recurrent networks, packed, on all words of a step.
 - `step`: the loop itself (`reidlib.train.fit`) on one batch that is there already: forward, losses,
   backward, optimizer.
 - `loop`: the same with its batches drawn, augmented and moved to the device.

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from reidlib.devices import keep_freed_memory
 from reidlib.errors import DeviceError, TrainingError
 from reidlib.experiment import Stage, Training
 from reidlib.files import explain_os_errors, read_regular, write_atomic
@@ -118,6 +119,8 @@ def fit(
         StoreError: the checkpoint cannot be written.
     """
     check_training(training)
+    if compute.device == "cpu":
+        keep_freed_memory()
     device = torch.device(compute.device)
     history: list[dict[str, Any]] = []
     plan = [(stage, lr) for stage in training.stages for lr in stage.lrs]

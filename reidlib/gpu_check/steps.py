@@ -178,13 +178,16 @@ def encoders(bench: Bench, batch: Any) -> Callable[[], None]:
     """Forward and backward pass of what a method cannot do without: the networks that see the
     images and, in torch's own form, the recurrent ones that read all words of a step."""
     model, bf16 = bench.model, bench.compute.bf16
-    images = (batch.whole, batch.parts) if hasattr(batch, "whole") else (batch.images,)
+    if hasattr(batch, "whole"):  # the attention paths sit between the blocks of the backbone
+        images, look = (batch.whole, batch.parts), model.encode
+    else:
+        images, look = (batch.images,), model.backbone
     readers = [(*reader, bench.compute.device) for reader in _readers(model, batch)]
 
     def run() -> None:
         outputs: list[Tensor] = []
         with torch.autocast(bench.compute.device, torch.bfloat16, enabled=bf16):
-            outputs += _tensors(model.backbone(*images))
+            outputs += _tensors(look(*images))
             for network in getattr(model, "beside", ()):
                 outputs += _tensors(network(*images)[-1])
             for network, sizes, device in readers:
