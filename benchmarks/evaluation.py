@@ -1,7 +1,7 @@
 """A test's ranking and scoring at the sizes of real datasets, against the bare matrix product.
 
     python benchmarks/evaluation.py [--device cpu|cuda] [--case NAME] [--turns 3] [--scale 1]
-        [--share 1] [--noise 3] [--dim 2048]
+        [--share 1] [--noise 3] [--dim 2048] [--trace]
 
 Cases, each with random features of these shapes:
 
@@ -18,8 +18,8 @@ Cases, each with random features of these shapes:
 where scores of all pairs would not fit. IMG-Net's are V^G by T^S, M^V by T^S and M^P by V^G: what
 no evaluator can do without. Everything is in fp32. Works are measured by turns, and `over_product`
 is the median over turns. --scale shrinks both sides of every case; --share takes that part of the
-queries (default 1, on the CPU 0.25 in the two large cases, so that it ends within minutes). The
-last line is JSON.
+queries (default 1, on the CPU 0.25 in the two large cases, so that it ends within minutes). --trace
+adds where the time goes, by kind of operation. The last line is JSON.
 """
 
 import resource
@@ -30,9 +30,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from timing import CPU, arguments, begin, by_turns, report, seconds, share, spreads
+from timing import CPU, arguments, begin, by_turns, report, seconds, share, spreads, trace
 from torch import Tensor
 
+from reidlib.devices import keep_freed_memory
 from reidlib.metrics.first_match import first_match_ranks
 from reidlib.metrics.ranking import rank_features
 from reidlib.models import imgnet, ssan
@@ -268,11 +269,15 @@ def measured(
         "seconds": spreads(times),
         **more,
     }
+    if args.trace:
+        row["trace_ms"] = {name: trace(args.device, work) for name, work in works.items()}
     print(
         f"{what}: {queries:,} x {gallery:,}, product {median['product']:.3f} s, "
         f"{over:.2f} times that",
         flush=True,
     )
+    for name, parts in row.get("trace_ms", {}).items():
+        print(f"  {name}: " + ", ".join(f"{part} {ms:.0f} ms" for part, ms in parts.items()))
     return row
 
 
@@ -296,12 +301,14 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--case", choices=CASES, action="append", help="(default: all)")
     parser.add_argument("--scale", type=float, help="of both sides (default: 1)")
     parser.add_argument("--share", type=float, help="of the queries")
+    parser.add_argument("--trace", action="store_true", help="where the time goes, too")
     parser.add_argument("--dim", type=int, default=2048, help="of image features (2048)")
     parser.add_argument(
         "--noise", type=float, default=3.0, help="of image features; 100 leaves chance alone"
     )
     args = parser.parse_args(given)
-    begin(args)
+    if begin(args) == "cpu":
+        keep_freed_memory()  # as a run does, which has trained before
     if args.scale is None:
         args.scale = 0.02 if args.quick else 1.0
     rows: list[Row] = []
