@@ -451,7 +451,7 @@ def place(svg: ElementTree.Element, n: int) -> float:
 def test_forest_counts_what_it_leaves_out() -> None:
     html = figures.forest([result("reproduced", 3), result("not_run", None)])
     assert "1 claim was not run and is left out." in caption_of(html)
-    assert "1 claims were tested: 1 reproduced, 0 contradicted, 0 undecided." in caption_of(html)
+    assert "1 claim was tested: 1 reproduced, 0 contradicted, 0 undecided." in caption_of(html)
     assert len(forest_lines(html)) == 1
     more = figures.forest([result("reproduced", 3), *[result("not_run", None)] * 2])
     assert "2 claims were not run and are left out." in caption_of(more)

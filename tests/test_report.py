@@ -330,7 +330,8 @@ def test_summary_keeps_papers_of_earlier_runs(tmp_path: Path) -> None:
     assert summary["papers"]["ssan"]["status"] == "ok"
     for name in ("imgnet", "ssan"):
         (tmp_path / f"{name}.html").touch()
-    page = write_index(tmp_path, run_now=["ssan"]).read_text()
+    page = write_index(tmp_path, expected={"ssan": "SSAN"}, run_now=["ssan"]).read_text()
+    assert page.index('href="imgnet.html"') < page.index('href="ssan.html"')  # the suite's order
     assert "From an earlier run on synthetic data, cpu, git abc." in page
 
 

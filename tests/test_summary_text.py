@@ -74,3 +74,8 @@ def test_the_verdict_is_a_bar_and_the_sentences() -> None:
     html = verdict(results(*MIXED), profile="demo").html
     assert 'aria-label="2 reproduced, 2 contradicted, 1 undecided, 1 not run"' in html
     assert "λ_T = 0.1 is best" in html
+
+
+def test_one_claim_was_tested() -> None:
+    text = in_three_sentences(results(MIXED[0], MIXED[-1]))
+    assert text.startswith("Of the paper's 2 claims 1 was tested: 1 reproduced")

@@ -13,6 +13,7 @@ from typing import Any
 
 import jinja2
 
+from reidlib.arguments import PAPERS
 from reidlib.errors import StoreError
 from reidlib.files import locked, read_regular, write_atomic, write_json
 from reidlib.papers.claims import ClaimResult, to_summary
@@ -165,7 +166,9 @@ def _page(
     expected: Mapping[str, str] | None,
     run_now: Sequence[str] | None,
 ) -> str:
-    names = list(dict.fromkeys([*(expected or {}), *sorted(summary["papers"])]))
+    # In the suite's own order, whichever of them was run last; then what is none of them.
+    found = {*(expected or {}), *summary["papers"]}
+    names = [*(name for name in PAPERS if name in found), *sorted(found.difference(PAPERS))]
     papers = [_paper(folder, name, summary, (expected or {}).get(name), run_now) for name in names]
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True

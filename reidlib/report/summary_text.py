@@ -37,7 +37,8 @@ def _how_many(claims: Sequence[ClaimResult]) -> str:
     tested = len(claims) - absent
     if not tested:
         return f"None of the paper's {len(claims)} claims has been tested yet."
-    which = f"Of the paper's {len(claims)} claims {tested} were tested"
+    were = "was" if tested == 1 else "were"
+    which = f"Of the paper's {len(claims)} claims {tested} {were} tested"
     if not absent:
         which = f"All {len(claims)} claims of the paper were tested"
     return (

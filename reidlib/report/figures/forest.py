@@ -43,7 +43,8 @@ def forest(
     left_out = len(results) - len(run)
     note = caption or "Measured differences with their intervals, and the paper's."
     if judged:
-        note += f" {len(run)} claims were tested: {counted(_decided(kinds))}."
+        were = "claim was" if len(run) == 1 else "claims were"
+        note += f" {len(run)} {were} tested: {counted(_decided(kinds))}."
     if left_out:
         were = "claims were" if left_out > 1 else "claim was"
         note += f" {left_out} {were} not run and {'are' if left_out > 1 else 'is'} left out."
