@@ -1,7 +1,7 @@
 """Training speed of the five papers' networks: the whole step, its encoders alone, the data.
 
     python benchmarks/training.py [--device cpu|cuda] [--paper NAME] [--size paper|study|both]
-        [--batch N] [--steps 3] [--turns 3] [--peak-tflops X] [--trace]
+        [--batch N] [--steps 3] [--turns 2] [--peak-tflops X] [--trace]
 
 For every paper the network of its own row, at the size of the profile `paper` (classifiers and word
 table as on the real dataset) and of `study`, on pictures and captions of a few people of the
@@ -107,7 +107,7 @@ def measure(
 
 
 def main() -> None:
-    parser = arguments(__doc__, turns=3)
+    parser = arguments(__doc__, turns=2)
     parser.add_argument("--paper", choices=PAPERS, action="append", help="(default: all)")
     parser.add_argument("--size", choices=("paper", "study", "both"), help="(default: both)")
     parser.add_argument("--batch", type=int, help="images of a batch (default: the row's own)")
