@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from timing import CPU, arguments, begin, by_turns, report, seconds, share, spreads, trace
+from timing import CPU, arguments, begin, by_turns, report, seconds, share, spreads, traces
 from torch import Tensor
 
 from reidlib.devices import keep_freed_memory
@@ -269,15 +269,13 @@ def measured(
         "seconds": spreads(times),
         **more,
     }
-    if args.trace:
-        row["trace_ms"] = {name: trace(args.device, work) for name, work in works.items()}
     print(
         f"{what}: {queries:,} x {gallery:,}, product {median['product']:.3f} s, "
         f"{over:.2f} times that",
         flush=True,
     )
-    for name, parts in row.get("trace_ms", {}).items():
-        print(f"  {name}: " + ", ".join(f"{part} {ms:.0f} ms" for part, ms in parts.items()))
+    if args.trace:
+        row["trace_ms"] = traces(args.device, works)
     return row
 
 
@@ -297,11 +295,10 @@ def used_gib(device: str) -> float:
 
 
 def main(given: Sequence[str] | None = None) -> None:
-    parser = arguments(__doc__, turns=3)
+    parser = arguments(__doc__, turns=3, traced=True)
     parser.add_argument("--case", choices=CASES, action="append", help="(default: all)")
     parser.add_argument("--scale", type=float, help="of both sides (default: 1)")
     parser.add_argument("--share", type=float, help="of the queries")
-    parser.add_argument("--trace", action="store_true", help="where the time goes, too")
     parser.add_argument("--dim", type=int, default=2048, help="of image features (2048)")
     parser.add_argument(
         "--noise", type=float, default=3.0, help="of image features; 100 leaves chance alone"

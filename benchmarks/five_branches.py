@@ -30,7 +30,7 @@ from timing import (
     report,
     share,
     spreads,
-    trace,
+    traces,
 )
 from torch import Tensor, nn
 
@@ -48,7 +48,6 @@ from reidlib.models.attention_driven import (
 
 IDS = 751
 GALLERY = 15_913
-KINDS = ("step", "five step", "bare step", "encode", "five encode", "bare encode")
 
 
 class FivePasses(nn.Module):
@@ -95,17 +94,16 @@ def convolutions(model: AttentionDriven, whole: Tensor, parts: Tensor) -> list[t
 
 
 def main() -> None:
-    parser = arguments(__doc__)
+    parser = arguments(__doc__, traced=True)
     parser.add_argument("--batch", type=int, help="images (default: 32)")
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="(default: 384 192)")
     parser.add_argument("--width", type=float, help="of all channels (default: 1)")
-    parser.add_argument("--trace", action="store_true", help="where the time of a step goes, too")
     parser.add_argument(
         "--fresh-pages", action="store_true", help="give freed memory back, as torch alone does"
     )
     args = parser.parse_args()
     device = begin(args)
-    if not args.fresh_pages:
+    if device == "cpu" and not args.fresh_pages:
         keep_freed_memory()  # as a training does
     B = args.batch or (2 if args.quick else 32)
     args.size = args.size or ((64, 32) if args.quick else (384, 192))
@@ -151,11 +149,12 @@ def main() -> None:
         for conv, x in bare:
             conv(x)
 
-    works: tuple[Callable[[], None], ...] = (
-        lambda: step(model), lambda: step(five), bare_step,
-        lambda: encode(model), lambda: encode(five), bare_encode,
-    )  # fmt: skip
-    times, median = by_turns(device, dict(zip(KINDS, works, strict=True)), args.turns)
+    works: dict[str, Callable[[], None]] = {
+        "step": lambda: step(model), "five step": lambda: step(five), "bare step": bare_step,
+        "encode": lambda: encode(model), "five encode": lambda: encode(five),
+        "bare encode": bare_encode,
+    }  # fmt: skip
+    times, median = by_turns(device, works, args.turns)
     for kind, value in median.items():
         print(f"{kind:12s}{value * 1e3:10.1f} ms{B / value:12.1f} images/s")
 
@@ -176,10 +175,7 @@ def main() -> None:
             if device == "cpu":
                 result[f"{key}_cpu_time"] = share(times, [f"{limit} {name}"], [name], CPU)
     if args.trace:
-        traced = {kind: trace(device, dict(zip(KINDS, works, strict=True))[kind]) for kind in KINDS}
-        for kind, parts in traced.items():
-            print(f"{kind}: " + ", ".join(f"{part} {ms:.1f} ms" for part, ms in parts.items()))
-        result["trace_ms"] = traced
+        result["trace_ms"] = traces(device, works)
     report("five_branches", args, result)
 
 

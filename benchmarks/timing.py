@@ -20,8 +20,10 @@ WALL, CPU = 0, 1
 Times = dict[str, list[Taken]]
 
 
-def arguments(doc: str, turns: int = 5, gpu: bool = True) -> argparse.ArgumentParser:
-    """A parser with the arguments that all benchmarks have."""
+def arguments(
+    doc: str, turns: int = 5, gpu: bool = True, traced: bool = False
+) -> argparse.ArgumentParser:
+    """A parser with the arguments that all benchmarks have; `traced` adds --trace."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     if gpu:
         parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
@@ -32,6 +34,8 @@ def arguments(doc: str, turns: int = 5, gpu: bool = True) -> argparse.ArgumentPa
     parser.add_argument(
         "--quick", action="store_true", help="small sizes, one turn: shows that it runs"
     )
+    if traced:
+        parser.add_argument("--trace", action="store_true", help="where the time goes, too")
     return parser
 
 
@@ -148,6 +152,14 @@ def trace(device: str, work: Callable[[], object]) -> dict[str, float]:
         fits = (f for f, parts in _FAMILIES.items() if any(part in event.key for part in parts))
         found[next(fits, "the rest")] += spent / 1e3
     return {name: round(value, 2) for name, value in found.items()}
+
+
+def traces(device: str, works: Mapping[str, Callable[[], object]]) -> dict[str, dict[str, float]]:
+    """`trace` of every work, printed."""
+    found = {name: trace(device, work) for name, work in works.items()}
+    for name, parts in found.items():
+        print(f"  {name}: " + ", ".join(f"{part} {ms:.1f} ms" for part, ms in parts.items() if ms))
+    return found
 
 
 def peak_gib(device: str) -> float:

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timing import CPU, arguments, begin, by_turns, peak_gib, rates, report, share, spreads, trace
+from timing import CPU, arguments, begin, by_turns, peak_gib, rates, report, share, spreads, traces
 
 from reidlib.arguments import PAPERS
 from reidlib.gpu_check.steps import encoders, main_experiment, peak_tflops, set_up, step_flops
@@ -89,11 +89,6 @@ def measure(
     if device == "cpu":  # disturbed less by what else runs on the machine
         row["step_over_encoders_cpu_time"] = share(times, ["encoders"], ["loop"], CPU)
         row["waiting_share_cpu_time"] = round(1 - share(times, ["step"], ["loop"], CPU), 4)
-    if args.trace:
-        row["trace_ms"] = {
-            "encoders": trace(device, alone),
-            "step": trace(device, lambda: bench.fit(1, batch)),
-        }
     print(
         f"{paper:17}{size:6} batch {len(batch):3}: "
         + ", ".join(f"{name} {rate:.1f}" for name, rate in row["images_per_s"].items())
@@ -101,19 +96,19 @@ def measure(
         + ("" if mfu is None else f", MFU {100 * mfu:.1f} %"),
         flush=True,
     )
-    for name, parts in row.get("trace_ms", {}).items():
-        print(f"  {name}: " + ", ".join(f"{part} {ms:.1f} ms" for part, ms in parts.items()))
+    if args.trace:
+        step = {"encoders": alone, "step": lambda: bench.fit(1, batch)}
+        row["trace_ms"] = traces(device, step)
     return row
 
 
 def main() -> None:
-    parser = arguments(__doc__, turns=2)
+    parser = arguments(__doc__, turns=2, traced=True)
     parser.add_argument("--paper", choices=PAPERS, action="append", help="(default: all)")
     parser.add_argument("--size", choices=("paper", "study", "both"), help="(default: both)")
     parser.add_argument("--batch", type=int, help="images of a batch (default: the row's own)")
     parser.add_argument("--steps", type=int, help="of a turn (default: 1 on the CPU, else 20)")
     parser.add_argument("--peak-tflops", type=float, help="of the device, if it is not known")
-    parser.add_argument("--trace", action="store_true", help="where the time of a step goes, too")
     args = parser.parse_args()
     device = begin(args)
     if args.steps is None:

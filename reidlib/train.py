@@ -111,7 +111,8 @@ def fit(
         on_epoch: called with each new record: epoch, stage, lr, loss, named losses, seconds,
             images, images_per_s.
 
-    With `training.ema`, the model ends with the average of its weights over the last epochs.
+    With `training.ema`, the model ends with the average of its weights over the last epochs. On a
+    CPU the process keeps from then on the memory that it frees (`keep_freed_memory`).
 
     Raises:
         TrainingError: a loss is not a finite number (names epoch, step, loss and learning rate);
