@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from examples import differently_started
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from tiny_runs import reseal
 
 from reidlib.data.formats import keypoints
@@ -16,6 +16,7 @@ from reidlib.data.register import FORMATS
 from reidlib.errors import DataError
 from reidlib.experiment import Experiment
 from reidlib.explore import attention_driven as explore
+from reidlib.explore import encoded
 from reidlib.models.attention_driven import EVALUATIONS, PARTS
 from reidlib.papers import attention_driven, driver
 from reidlib.papers.attention_driven import method
@@ -419,6 +420,32 @@ def test_searches_are_those_of_the_run(session: Session, shown: explore.Trained)
     for row, ranked in zip(queries, explore.image_retrievals(shown, queries, 10), strict=True):
         right = next((image.rank for image in ranked if image.verdict == "correct"), 11)
         assert right == min(first[row], 11)
+
+
+def test_the_pictures_that_are_searched_are_encoded_once(
+    session: Session, shown: explore.Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = explore.experiment(session, "intra-inter")
+    expected = encoded.encode_searched(shown.model, shown.data)
+    with monkeypatch.context() as patched:
+        patched.setattr(encoded, "encode_searched", lambda *_: pytest.fail("encoded again"))
+        found = encoded.of_finished(session, full, shown.model, shown.data)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    other = encoded.of_finished(session, full, shown.model, shown.data, "global")
+    assert other[1].shape[1] < found[1].shape[1]  # a feature of its own, a file of its own
+    kept = sorted(session.cache.glob("embeddings-*"))
+    assert len(kept) == 2
+    for content in (b"", b"not weights", kept[0].read_bytes()[:-9]):
+        for path in kept:
+            path.write_bytes(content)
+        again = encoded.of_finished(session, full, shown.model, shown.data)
+        assert all(torch.equal(a, b) for a, b in zip(again, expected, strict=True))
+    # A file of fewer pictures than there are is not taken for them.
+    few = {"query": expected[0][:1].contiguous(), "gallery": expected[1]}
+    for path in kept:
+        path.write_bytes(save(few))
+    again = encoded.of_finished(session, full, shown.model, shown.data)
+    assert len(again[0]) == len(expected[0])
 
 
 def test_a_model_as_its_training_begins(session: Session, shown: explore.Trained) -> None:

@@ -16,10 +16,9 @@ from reidlib.data.dataset import Dataset
 from reidlib.data.formats import keypoints
 from reidlib.data.formats.decoding import read_rgb
 from reidlib.experiment import Experiment
-from reidlib.explore import common
+from reidlib.explore import common, encoded
 from reidlib.explore.common import Ranked
 from reidlib.models.attention_driven import (
-    EVALUATIONS,
     PARTS,
     VARIANTS,
     AttentionDriven,
@@ -28,7 +27,7 @@ from reidlib.models.attention_driven import (
 )
 from reidlib.papers import driver
 from reidlib.papers.attention_driven.computed import as_built, layer_table
-from reidlib.papers.attention_driven.method import SPLITS, boxes_of, embeddings, prepare
+from reidlib.papers.attention_driven.method import SPLITS, boxes_of, prepare
 from reidlib.papers.tables import FilledTable
 from reidlib.run.plan import key_of
 from reidlib.run.session import Session
@@ -95,10 +94,7 @@ def load_trained(session: Session, experiment: Experiment) -> Trained | None:
     if found is None:
         return None
     model, data = found
-    final = EVALUATIONS[0]
-    return Trained(
-        model, data, embeddings(model, data.query)[final], embeddings(model, data.gallery)[final]
-    )
+    return Trained(model, data, *encoded.of_finished(session, experiment, model, data))
 
 
 # ------------------------------------------------------------------ the network

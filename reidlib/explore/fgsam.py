@@ -17,13 +17,12 @@ from reidlib.data.formats.checks import Counts
 from reidlib.data.formats.keypoints import JOINTS
 from reidlib.errors import DataError
 from reidlib.experiment import Experiment
-from reidlib.explore import common
+from reidlib.explore import common, encoded
 from reidlib.models.fgsam import FGSAM, PART_OF
 from reidlib.models.pose_resolve import BACKGROUND, PARTS, V, part_channels
 from reidlib.papers import driver, pose_pretraining
 from reidlib.papers.fgsam.method import ATTRIBUTES
 from reidlib.papers.fgsam.rows import FIGURE_5, SWEEPS
-from reidlib.papers.image_to_image import encode
 from reidlib.papers.intervals import Difference
 from reidlib.papers.pose_pretraining.method import VAL
 from reidlib.papers.tables import load_tables
@@ -113,8 +112,7 @@ def load_trained(session: Session) -> Trained | None:
     if found is None:
         return None
     model, data = found
-    query, gallery = (encode(model.embed, split) for split in (data.query, data.gallery))
-    return Trained(model, data, query, gallery)
+    return Trained(model, data, *encoded.of_finished(session, final(session), model, data))
 
 
 def image_retrievals(

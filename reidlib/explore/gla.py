@@ -23,7 +23,7 @@ from reidlib.data.language.tagger import load_tagger
 from reidlib.data.language.words import tokenize
 from reidlib.errors import DataError
 from reidlib.experiment import Experiment
-from reidlib.explore import common
+from reidlib.explore import common, encoded
 from reidlib.models.gla import (
     GLA,
     phrase_heat_maps,
@@ -32,8 +32,7 @@ from reidlib.models.gla import (
     text_to_image_scores,
 )
 from reidlib.papers import driver
-from reidlib.papers.gla.method import encode_pairs, phi
-from reidlib.papers.image_to_image import encode
+from reidlib.papers.gla.method import encode_pairs
 from reidlib.papers.intervals import RESAMPLES
 from reidlib.run.session import Session
 from reidlib.train import Compute
@@ -143,7 +142,7 @@ def load_trained(session: Session, experiment: Experiment) -> Trained | None:
     if isinstance(data, TextImageData):
         gallery, query = encode_pairs(model, data.test)
     else:
-        query, gallery = encode(phi(model), data.query), encode(phi(model), data.gallery)
+        query, gallery = encoded.of_finished(session, experiment, model, data)
     return Trained(model, data, query, gallery)
 
 

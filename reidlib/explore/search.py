@@ -27,13 +27,11 @@ from reidlib.data.dataset import Dataset
 from reidlib.data.language.words import Vocabulary, tokenize
 from reidlib.errors import DataError, UsageError
 from reidlib.experiment import Experiment
-from reidlib.explore import common
+from reidlib.explore import common, encoded
 from reidlib.metrics.first_match import first_match_ranks
 from reidlib.models.gla import GLA, text_to_image_scores
 from reidlib.models.parts.codes import fuse
 from reidlib.papers import driver
-from reidlib.papers.attention_driven import method as attention_driven
-from reidlib.papers.gla.method import phi
 from reidlib.papers.image_to_image import SINGLE_QUERY, SINGLE_SHOT, encode
 from reidlib.papers.text_to_image import encode_images, evaluations_of
 from reidlib.run.plan import key_of
@@ -57,6 +55,11 @@ class Row:
     @property
     def dataset(self) -> str:
         return self.experiment.dataset
+
+    @property
+    def feature(self) -> str:
+        """The feature that the evaluation compares, where a network has several."""
+        return self.evaluation.partition(", ")[2]
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,26 +203,25 @@ def engine(session: Session, row: Row) -> Engine:
     found = common.finished(session, row.experiment, Compute.choose(session.device).device)
     if found is None:
         raise DataError(f"{row.experiment.name}: has not been trained here, nothing to search with")
-    return engine_of(row, *found)
+    model, data = found
+    if isinstance(data, TextImageData):
+        return engine_of(row, model, data)
+    kept = encoded.of_finished(session, row.experiment, model, data, row.feature)
+    return _by_image(row, model, data, *kept)
 
 
 def engine_of(row: Row, model: nn.Module, data: Any) -> Engine:
     """Any model of a paper on its data as an engine: encodes the gallery."""
     model.eval()
-    if isinstance(data, TextImageData):
-        if isinstance(model, GLA):
-            psi_bar = encode(lambda images: model.encode_images(images).psi_bar, data.test)
-            return Engine(row, model, data, psi_bar)
-        return Engine(row, model, data, encode_images(model, data.test))
-    if row.paper == "attention_driven":
-        _, _, feature = row.evaluation.partition(", ")
-        name = feature or attention_driven.EVALUATIONS[0]
-        query, gallery = (
-            attention_driven.embeddings(model, split)[name] for split in (data.query, data.gallery)
-        )
-    else:
-        embed = phi(model) if isinstance(model, GLA) else model.embed
-        query, gallery = encode(embed, data.query), encode(embed, data.gallery)
+    if not isinstance(data, TextImageData):
+        return _by_image(row, model, data, *encoded.encode_searched(model, data, row.feature))
+    if isinstance(model, GLA):
+        psi_bar = encode(lambda images: model.encode_images(images).psi_bar, data.test)
+        return Engine(row, model, data, psi_bar)
+    return Engine(row, model, data, encode_images(model, data.test))
+
+
+def _by_image(row: Row, model: nn.Module, data: Any, query: Tensor, gallery: Tensor) -> Engine:
     # In the precision that distances are computed in, so that no search has to convert them.
     return Engine(row, model, data, gallery.double(), query.double())
 

@@ -116,7 +116,7 @@ class Session:
 
     @property
     def cache(self) -> Path:
-        """Decoded images and encoded captions; safe to delete."""
+        """Decoded images, encoded captions, embeddings of galleries; safe to delete."""
         return self.results / "cache"
 
     @property
