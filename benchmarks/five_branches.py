@@ -7,12 +7,13 @@ Step: cut out body and parts, forward, losses, backward and SGD step of the full
 cut out, forward and the final feature of a batch; the gallery of Market-1501 (15,913 images) is
 that many batches. `five` is the same network with a pass for each of the five branches. `bare` is
 the convolutions alone, forward and, for the step, backward, each on its own random input. The
-three are measured by turns; times are medians. On CUDA all run in bf16 autocast, channels last,
-and features are computed in fp32, as in a run. `share_of_bare` is the full model's images per
-second over the bare convolutions', `over_five` over those of five passes; with `_cpu_time`, of the
-CPU only, by the processor time spent, which other load on the machine disturbs less. --trace adds
-where the time of each goes, by kind of operation. --fresh-pages leaves out what a training on the
-CPU does about its memory. The last line is JSON.
+three are measured by turns, each once untimed right before, as a step follows one of its own
+kind: what another leaves in memory is of other sizes. Times are medians. On CUDA all run in bf16
+autocast, channels last, and features are computed in fp32, as in a run. `share_of_bare` is the full
+model's images per second over the bare convolutions', `over_five` over those of five passes; with
+`_cpu_time`, of the CPU only, by the processor time spent, which other load on the machine disturbs
+less. --trace adds where the time of each goes, by kind of operation. --fresh-pages leaves out what
+a training on the CPU does about its memory. The last line is JSON.
 """
 
 import copy
@@ -44,6 +45,7 @@ from reidlib.models.attention_driven import (
     Stream,
     channels,
     intra_attention,
+    normalized,
 )
 
 IDS = 751
@@ -66,11 +68,11 @@ class FivePasses(nn.Module):
 
     def encode(self, whole: Tensor, parts: Tensor) -> Features:
         base = self.model.backbone
-        x = F.relu(base.bn1_whole(base.conv1(whole)), inplace=True)
+        x = F.relu(normalized(base.conv1, base.bn1_whole, whole), inplace=True)
         E_g = base.whole(x, self.model.intra_whole)[0][:, 0]
         E = []
         for k in range(len(PARTS)):
-            x = F.relu(base.bn1_parts(base.conv1(parts[:, k])), inplace=True)
+            x = F.relu(normalized(base.conv1, base.bn1_parts, parts[:, k]), inplace=True)
             E.append(self.parts[k](x, self.intra[k])[0])
         return Features(E_g, torch.cat(E, 1))
 
@@ -154,7 +156,7 @@ def main() -> None:
         "encode": lambda: encode(model), "five encode": lambda: encode(five),
         "bare encode": bare_encode,
     }  # fmt: skip
-    times, median = by_turns(device, works, args.turns)
+    times, median = by_turns(device, works, args.turns, settle=True)
     for kind, value in median.items():
         print(f"{kind:12s}{value * 1e3:10.1f} ms{B / value:12.1f} images/s")
 

@@ -70,12 +70,17 @@ def seconds(device: str, work: Callable[[], object]) -> Taken:
 
 
 def by_turns(
-    device: str, works: Mapping[str, Callable[[], object]], turns: int
+    device: str, works: Mapping[str, Callable[[], object]], turns: int, settle: bool = False
 ) -> tuple[Times, dict[str, float]]:
-    """What each work took in every turn, after one turn to warm up, and its median seconds."""
+    """What each work took in every turn, after one turn to warm up, and its median seconds.
+
+    settle: do each once untimed right before it is timed, and take that for the warming up.
+    """
     times: Times = {name: [] for name in works}
-    for turn in range(turns + 1):
+    for turn in range(settle, turns + 1):
         for name, work in works.items():
+            if settle:
+                work()
             taken = seconds(device, work)
             if turn:
                 times[name].append(taken)

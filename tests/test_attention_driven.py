@@ -19,6 +19,9 @@ from reidlib.models.attention_driven import (
     Intra,
     Stream,
     Unit,
+    conv,
+    normalized,
+    outer,
     parameter_counts,
     side_by_side,
 )
@@ -110,6 +113,30 @@ def test_conv1_is_shared() -> None:
     after = model.encode(whole, parts)
     assert not torch.allclose(before.E_g, after.E_g)
     assert not torch.isclose(before.E, after.E).all(2).any()
+
+
+def test_a_convolution_that_normalizes() -> None:
+    torch.manual_seed(0)
+    for G, kernel, stride in ((1, 1, 2), (4, 3, 1), (2, 3, 2)):
+        made, bn = conv(G, 3, 5, kernel, stride).double(), nn.BatchNorm2d(G * 5).double()
+        x = torch.randn(2, 3 * G, 7, 6, dtype=torch.float64)
+        torch.testing.assert_close(normalized(made, bn, x), nn.BatchNorm2d(5 * G).double()(made(x)))
+        with torch.no_grad():
+            for values in (bn.weight, bn.bias, bn.running_mean, bn.running_var):
+                values.uniform_(0.2, 3)
+        bn.eval()
+        torch.testing.assert_close(normalized(made, bn, x), bn(made(x)))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_spatial_times_channel(layout: torch.memory_format) -> None:
+    S = torch.randn(2, 3, 5, 4).contiguous(memory_format=layout)
+    C = torch.randn(2, 3 * 6, 1, 1)
+    found = outer(S, C)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    for b in range(2):
+        for c in range(18):
+            torch.testing.assert_close(found[b, c], S[b, c // 6] * C[b, c, 0, 0])
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])

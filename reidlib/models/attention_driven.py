@@ -121,6 +121,17 @@ def conv(G: int, inputs: int, outputs: int, kernel: int = 1, stride: int = 1) ->
     return made
 
 
+def normalized(conv: nn.Conv2d, bn: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """bn(conv(x)). When testing, normalization is a factor and an offset of each channel, and the
+    convolution does both: one pass over the maps less."""
+    if bn.training:
+        return bn(conv(x))
+    factor = bn.weight * (bn.running_var + bn.eps).rsqrt()
+    weight = conv.weight * factor[:, None, None, None]
+    bias = bn.bias - bn.running_mean * factor
+    return F.conv2d(x, weight, bias, conv.stride, conv.padding, groups=conv.groups)
+
+
 class Unit(nn.Module):
     """Residual unit of Table 1, in G branches: [1x1, c; 3x3, c; 1x1, 2c] and its shortcut.
 
@@ -133,7 +144,7 @@ class Unit(nn.Module):
         self.conv1, self.bn1 = conv(G, inputs, c, 1, stride), nn.BatchNorm2d(G * c)
         self.conv2, self.bn2 = conv(G, c, c, 3), nn.BatchNorm2d(G * c)
         self.conv3, self.bn3 = conv(G, c, outputs), nn.BatchNorm2d(G * outputs)
-        self.projection: nn.Module | None = None
+        self.projection: nn.Sequential | None = None
         if shortcut and (stride > 1 or inputs != outputs):
             self.projection = nn.Sequential(
                 conv(G, inputs, outputs, 1, stride), nn.BatchNorm2d(G * outputs)
@@ -141,11 +152,11 @@ class Unit(nn.Module):
         self.shortcut = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        y = F.relu(self.bn2(self.conv2(y)), inplace=True)
-        y = self.bn3(self.conv3(y))
+        y = F.relu(normalized(self.conv1, self.bn1, x), inplace=True)
+        y = F.relu(normalized(self.conv2, self.bn2, y), inplace=True)
+        y = normalized(self.conv3, self.bn3, y)
         if self.shortcut:
-            y = y + (x if self.projection is None else self.projection(x))
+            y += x if self.projection is None else normalized(*self.projection, x)
         return F.relu(y, inplace=True)
 
 
@@ -181,7 +192,7 @@ class Stream(nn.Module):
                 v = a
             else:
                 m = intra[i - 1](v)  # Eq 4
-                v = torch.addcmul(a, m, a)  # Eq 7: (1 + m) a
+                v = (1 + m) * a  # Eq 7
                 masks.append(m)
         mean = v.mean((2, 3)).unflatten(1, (self.G, -1))  # AP: (B, G, c)
         return torch.bmm(mean.transpose(0, 1), self.FC_reduce).transpose(0, 1), masks
@@ -212,9 +223,10 @@ class Base(nn.Module):
         """whole float (B, 3, H, W), parts float (B, 4, 3, h, W), normalized; without parts, they
         are the four strips of `whole`."""
         parts = strips(whole) if parts is None else parts
-        x = F.relu(self.bn1_whole(self.conv1(whole)), inplace=True)
+        x = F.relu(normalized(self.conv1, self.bn1_whole, whole), inplace=True)
         E_g, masks_whole = self.whole(x, intra_whole)
-        x = F.relu(self.bn1_parts(self.conv1(parts.flatten(0, 1))), inplace=True)  # (4B, 32, ...)
+        x = normalized(self.conv1, self.bn1_parts, parts.flatten(0, 1))  # (4B, 32, ...)
+        x = F.relu(x, inplace=True)
         E, masks_parts = self.parts(side_by_side(x, len(PARTS)), intra_parts)
         return Features(E_g[:, 0], E), (masks_whole, masks_parts)
 
@@ -266,8 +278,9 @@ class Intra(nn.Module):
             return torch.sigmoid(self.full(A))
         S = self.spatial(A)  # (B, G, h, w), Eq 6
         C = self.channel(A.mean((2, 3), keepdim=True))  # (B, G c, 1, 1)
-        SC = S.repeat_interleave(C.shape[1] // self.G, 1) * C
-        return torch.sigmoid(self.fuse(SC))
+        # The last convolution is linear, sees one position at a time, and S is one number there:
+        # that of S x C is S x that of C, and need not be done at every position.
+        return torch.sigmoid(outer(S, self.fuse(C)))
 
     def encode_decode(self, v: Tensor) -> Tensor:
         """A_i, the initial attention score: (B, G c, h, w), of the size of a_i."""
@@ -275,7 +288,15 @@ class Intra(nn.Module):
         if self.i == 3:
             return A
         up = F.interpolate(half(A), A.shape[2:], mode="bilinear", align_corners=False)
-        return A + up
+        return up.add_(A)
+
+
+def outer(S: Tensor, C: Tensor) -> Tensor:
+    """S x C in each of G branches: (B, G, h, w) and (B, G c, 1, 1) -> (B, G c, h, w), channels
+    last, as what it is multiplied with."""
+    c = C.flatten(1).unflatten(1, (S.shape[1], -1))  # (B, G, c)
+    rows = S.permute(0, 2, 3, 1)[..., None] * c[:, None, None]  # (B, h, w, G, c)
+    return rows.flatten(3).permute(0, 3, 1, 2)
 
 
 def half(x: Tensor) -> Tensor:
