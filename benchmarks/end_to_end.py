@@ -3,12 +3,15 @@
     python benchmarks/end_to_end.py [--device cpu|cuda] [--profile smoke|demo] [--paper NAME]
         [--whole] [--profiled-epochs N]
 
-For every paper its own row is trained in this process, from finished starts, with a clock on every
-part of a run. `shares` of the run's time: encoders and loss (forward, backward), optimizer, batches
-(drawn, augmented, moved), what is prepared (dataset, caches, model), checkpoints, evaluation, what
-is stored, and the rest. `start_up_s` is what a worker process takes before its first run: imports.
-`beside_computing` is the part of the time of a run that is neither encoders nor losses nor the
-optimizer; with start-up, `..._with_start_up`, as if each run had a process of its own.
+For every paper its own row is trained in this process, from starts that were trained for an epoch
+only (what they have learned takes no time), with a clock on every part of a run. `shares` of the
+run's time: encoders and loss (forward, backward), optimizer, batches (drawn, augmented, moved),
+what is prepared (dataset, caches, model), checkpoints, encoding to test (what the same encoders
+take for queries and gallery), evaluation (the rest of it), what is stored, and the rest.
+`start_up_s` is what a worker process takes before its first run: imports. `beside_computing` is the
+part of the time of a run that is neither encoders nor losses nor the optimizer in training;
+`beside_encoders` leaves out encoding to test as well; `..._with_start_up`, as if each run had a
+process of its own.
 
 --whole also times the real command, `python -m reidlib run`, for each paper: rendering, workers,
 all runs of the profile. Smoke takes minutes, demo a quarter of an hour a paper. The last line is
@@ -31,6 +34,7 @@ from timing import arguments, begin, report
 
 from reidlib import train
 from reidlib.arguments import PAPERS
+from reidlib.experiment import Experiment, Training
 from reidlib.gpu_check.steps import main_experiment
 from reidlib.papers import driver
 from reidlib.run.plan import plan_experiments
@@ -39,14 +43,18 @@ from reidlib.run.session import Session
 from reidlib.run.store import Store
 
 COMPUTING = ("encoders and losses", "optimizer")
+TESTED, ENCODED = "evaluation", "encoding to test"
+ENCODERS = ("encode", "embed", "encode_images", "encode_text", "encode_descriptions")
 
 
 class Clock:
-    """Seconds by part; on a GPU, of all that the part started there."""
+    """Seconds by part, those of a part inside another counted once, with the inner one; on a GPU,
+    of all that the part started there."""
 
     def __init__(self, device: str) -> None:
         self.device = device
         self.seconds: dict[str, float] = {}
+        self._inner = [0.0]  # seconds of parts inside, for each part that is open
 
     def now(self) -> float:
         if self.device == "cuda":
@@ -56,10 +64,13 @@ class Clock:
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         start = self.now()
+        self._inner.append(0.0)
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + self.now() - start
+            whole = self.now() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + whole - self._inner.pop()
+            self._inner[-1] += whole
 
     def on(self, work: Callable[..., Any], name: str) -> Callable[..., Any]:
         def timed(*given: Any, **named: Any) -> Any:
@@ -89,10 +100,9 @@ def profiled(paper: str, session: Session, device: str, epochs: int | None) -> d
     module = driver.get_paper(paper)
     experiment = main_experiment(paper, session.profile)
     if epochs is not None:
-        stages = [replace(stage, lrs=stage.lrs[:epochs]) for stage in experiment.training.stages]
-        training = replace(experiment.training, stages=tuple(stages))
-        training = replace(training, ema_epochs=min(training.ema_epochs, training.epochs))
-        experiment = replace(experiment, training=training, name=f"{experiment.name}, shortened")
+        name = f"{experiment.name}, shortened"
+        experiment = replace(experiment, training=shortened(experiment.training, epochs), name=name)
+    experiment = with_short_starts(experiment)
     planned = plan_experiments(session, [experiment])
     for start in planned[:-1]:
         run_one(session, start)
@@ -104,8 +114,17 @@ def profiled(paper: str, session: Session, device: str, epochs: int | None) -> d
         def watch(where: Any, name: str, part: str) -> None:
             enter(mock.patch.object(where, name, clock.on(getattr(where, name), part)))
 
+        def evaluate(model: torch.nn.Module, *given: Any, real: Any = module.evaluate) -> Any:
+            with ExitStack() as inside, clock.part(TESTED):
+                for name in ENCODERS:
+                    if work := getattr(model, name, None):
+                        inside.enter_context(
+                            mock.patch.object(model, name, clock.on(work, ENCODED))
+                        )
+                return real(model, *given)
+
+        enter(mock.patch.object(module, "evaluate", evaluate))
         watch(module, "prepare", "prepared")
-        watch(module, "evaluate", "evaluation")
         watch(driver, "initialized", "prepared")
         watch(driver, "place", "prepared")
         watch(driver, "weights_of", "stored")
@@ -121,14 +140,39 @@ def profiled(paper: str, session: Session, device: str, epochs: int | None) -> d
         whole = clock.now() - start
     parts = {**clock.seconds, "the rest": whole - sum(clock.seconds.values())}
     computing = sum(parts.get(name, 0.0) for name in COMPUTING)
+    encoding = parts.get(ENCODED, 0.0)
     return {
         "paper": paper,
         "experiment": run.experiment["name"],
         "run_s": round(whole, 3),
         "shares": {name: round(value / whole, 4) for name, value in parts.items()},
         "beside_computing": round(1 - computing / whole, 4),
+        "beside_encoders": round(1 - (computing + encoding) / whole, 4),
         "computing_s": round(computing, 3),
     }
+
+
+def shortened(training: Training, epochs: int, steps: int | None = None) -> Training:
+    """The first epochs of each stage, of so many steps at most."""
+    stages = tuple(replace(stage, lrs=stage.lrs[:epochs]) for stage in training.stages)
+    short = replace(training, stages=stages)
+    if short.steps is not None and steps is not None:
+        short = replace(short, steps=min(short.steps, steps))
+    return replace(short, ema_epochs=min(short.ema_epochs, short.epochs))
+
+
+def with_short_starts(experiment: Experiment) -> Experiment:
+    """What an experiment starts from, trained for an epoch of a few steps: what it has learned does
+    not change how long the rest takes."""
+
+    def short(start: Experiment) -> Experiment:
+        return with_short_starts(replace(start, training=shortened(start.training, 1, steps=2)))
+
+    return replace(
+        experiment,
+        start=experiment.start and short(experiment.start),
+        joins=tuple(short(start) for start in experiment.joins),
+    )
 
 
 def start_up() -> float:

@@ -1,5 +1,6 @@
-"""Moving tensors to the device, and the memory of a training on the CPU."""
+"""Moving tensors to the device, computing in fp32 there, and a training's memory on the CPU."""
 
+import contextlib
 import ctypes
 import sys
 
@@ -12,6 +13,13 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of mallopt(3)
 def send(x: Tensor, device: torch.device) -> Tensor:
     """`x`, from the CPU, on `device`; the CPU does not wait for what a GPU has still to do."""
     return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
+
+
+def in_fp32(x: Tensor) -> contextlib.AbstractContextManager[object]:
+    """No autocast where `x` is: what is computed inside keeps the precision of its inputs."""
+    if x.is_meta:  # shapes only
+        return contextlib.nullcontext()
+    return torch.autocast(x.device.type, enabled=False)
 
 
 def keep_freed_memory() -> bool:

@@ -99,7 +99,10 @@ def _world(found: dict) -> None:
 def _end_to_end(found: dict) -> None:
     (row,) = found["rows"]
     assert sum(row["shares"].values()) == pytest.approx(1, abs=1e-3)
-    assert {"encoders and losses", "optimizer", "batches", "evaluation"} <= set(row["shares"])
+    assert {"encoders and losses", "optimizer", "batches", "evaluation", "encoding to test"} <= set(
+        row["shares"]
+    )
+    assert row["beside_encoders"] < row["beside_computing"]
     assert all(value > -1e-3 for value in row["shares"].values())
 
 

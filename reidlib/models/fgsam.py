@@ -37,6 +37,7 @@ import torch
 import torch.nn.functional as F_
 from torch import Tensor, nn
 
+from reidlib.devices import in_fp32
 from reidlib.errors import UsageError
 from reidlib.losses import identity_loss
 from reidlib.models.parts.backbones import backbone
@@ -315,7 +316,7 @@ def focal_triplet_loss(
     farthest positive and its nearest negative; the mean over anchors. Anchors without a positive
     or without a negative do not count; if there are none, the loss is 0.
     """
-    with torch.autocast(embeddings.device.type, enabled=False):
+    with in_fp32(embeddings):
         x = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
         x = F_.normalize(x, dim=-1)
         # Without the matrix product, which loses small distances to rounding.

@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reidlib.devices import in_fp32
 from reidlib.errors import DataError, UsageError
 from reidlib.losses import identity_loss
 from reidlib.models.parts.backbones import backbone
@@ -171,7 +172,7 @@ class GLA(nn.Module):
         pair. Its sigmoid is s(I, T); rank by this, because the sigmoid runs into ties.
         """
         self._need(self.cfg.L_dis, "has no relevance s(I, T)")
-        with torch.autocast(psi_bar.device.type, enabled=False):
+        with in_fp32(psi_bar):
             w, b = self.w_s.weight[0].float(), self.w_s.bias.float()
             return weighted_squares(psi_bar.float(), theta_g.float(), w) + b
 

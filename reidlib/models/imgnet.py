@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reidlib.devices import in_fp32
 from reidlib.errors import DataError, UsageError
 from reidlib.losses import identity_loss, ranking_loss
 from reidlib.metrics.first_match import first_match_ranks
@@ -447,7 +448,7 @@ def pair_similarities(
     For a training batch; `similarity_blocks` scores a test split. Always in full precision: the
     threshold of Eq 12 is too fine for half precision.
     """
-    with torch.autocast(images.VG.device.type, enabled=False):
+    with in_fp32(images.VG):
         VG, TS = _unit(images.VG), _unit(texts.TS)
         out = {}
         if gs:

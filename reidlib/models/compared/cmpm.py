@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reidlib.devices import in_fp32
 from reidlib.losses import identity_loss
 from reidlib.models.parts.backbones import backbone
 from reidlib.models.parts.codes import (
@@ -83,7 +84,7 @@ class CMPM(nn.Module):
     def loss(self, images: GlobalCodes, texts: GlobalCodes, labels: Tensor) -> dict[str, Tensor]:
         """CMPM and CMPC of B matched pairs, both directions each; labels int64 (B,)."""
         terms = {}
-        with torch.autocast(images.f_g.device.type, enabled=False):
+        with in_fp32(images.f_g):
             x, z = images.f_g.float(), texts.f_g.float()
             if self.cfg.cmpm:
                 terms["cmpm"] = cmpm_loss(x, z, labels)

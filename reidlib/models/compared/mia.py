@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reidlib.devices import in_fp32
 from reidlib.losses import identity_loss, ranking_loss
 from reidlib.models.parts.backbones import backbone
 from reidlib.models.parts.codes import cosines, draw_shuffled
@@ -194,7 +195,7 @@ def attended(parts: Tensor, whole: Tensor, real: Tensor | None = None) -> Tensor
     """Each row's parts float (B, n, P), weighted by a softmax over their cosines with whole (B, P),
     and summed: float (B, P). real: bool (B, n), False for padding.
     """
-    with torch.autocast(parts.device.type, enabled=False):
+    with in_fp32(parts):
         parts, whole = parts.float(), whole.float()
         s = (_unit(parts) * _unit(whole)[:, None]).sum(2)
         if real is not None:

@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reidlib.devices import in_fp32
 from reidlib.errors import UsageError
 from reidlib.experiment import Stage
 from reidlib.losses import identity_loss
@@ -116,7 +117,7 @@ class PAN(nn.Module):
     def transformation(self, map3: Tensor) -> Tensor:
         """theta of each image from map 3 of the base branch: float32 (B, 2, 3)."""
         pooled = self.grid_layer4(map3).mean((2, 3))  # (B, C)
-        with torch.autocast(pooled.device.type, enabled=False):  # a grid needs all digits
+        with in_fp32(pooled):  # a grid needs all digits
             return self.theta(self.grid_fc(pooled.float())).unflatten(1, (2, 3))
 
     def aligned(self, map1: Tensor, map3: Tensor) -> Tensor:

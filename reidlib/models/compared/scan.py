@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reidlib.devices import send
+from reidlib.devices import in_fp32, send
 from reidlib.losses import identity_loss
 from reidlib.models.parts.backbones import backbone
 from reidlib.models.parts.codes import cosines, draw_shuffled
@@ -176,7 +176,7 @@ def attended_cosines(parts: Tensor, texts: TextCodes, lambda_softmax: float = 4.
     No weighted sum is formed: its product with v_k is that of alpha with the cosines, and its
     length follows from the cosines among a caption's words.
     """
-    with torch.autocast(parts.device.type, enabled=False):
+    with in_fp32(parts):
         v, w = _unit(parts), _unit(texts.words)
         B, K, _ = v.shape
         captions, n, _ = w.shape

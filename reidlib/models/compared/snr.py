@@ -29,6 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reidlib.devices import in_fp32
 from reidlib.experiment import Stage
 from reidlib.models.parts.backbones import ResNet, resnet50
 from reidlib.models.parts.batches import ImageBatch
@@ -176,7 +177,7 @@ def hardest_triplet_loss(f: Tensor, labels: Tensor, margin: float) -> Tensor:
     f: float (B, C); labels: int64 (B,). The anchor itself counts as its own p where there is no
     other; an anchor without n adds 0.
     """
-    with torch.autocast(f.device.type, enabled=False):
+    with in_fp32(f):
         f = f.float()
         square = f.square().sum(1)
         D = (square[:, None] + square[None, :] - 2 * f @ f.T).clamp_min(1e-12).sqrt()  # (B, B)

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reidlib.data.batches.samplers import identity_batches
+from reidlib.devices import in_fp32
 from reidlib.errors import UsageError
 from reidlib.losses import identity_loss
 from reidlib.models.parts.backbones import resnet50, scaled_channels
@@ -173,7 +174,7 @@ class ViTAA(nn.Module):
         if images.masks is None:
             raise UsageError("ViTAA: the loss needs codes that were made in training mode")
         same = labels[:, None] == labels[None, :]
-        with torch.autocast(labels.device.type, enabled=False):
+        with in_fp32(labels):
             W = F.normalize(self.W, dim=0)
             S_l = _unit(images.f_l).transpose(0, 1) @ _unit(texts.f_l).permute(1, 2, 0)  # (5, B, B)
             return {

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from reidlib.devices import in_fp32
 from reidlib.errors import UsageError
 
 # Of the generators that draw h1, s1, h2 and s2, as in the public layers.
@@ -75,7 +76,7 @@ class CompactBilinear(nn.Module):
         groups, and what is left to convolve are J vectors and not h w. The maps' own sketch has a
         single entry s_j at h_j each, with which convolution is a shift.
         """
-        with torch.autocast(x.device.type, enabled=False):  # sums of many small terms
+        with in_fp32(x):  # sums of many small terms
             x = x.to(torch.promote_types(x.dtype, torch.float32))
             S = count_sketch(x.flatten(2).transpose(1, 2), self.h1, self.s1, self.D)
             y = torch.cat([part.to(x).flatten(2) for part in ys], 1)  # (B, sum J, h w)

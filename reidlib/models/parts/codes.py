@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reidlib.data.batches.samplers import shuffled
+from reidlib.devices import in_fp32
 
 AnyCodes = TypeVar("AnyCodes", bound=tuple)
 
@@ -33,7 +34,7 @@ class GlobalCodes(NamedTuple):
 def cosines(v: Tensor, t: Tensor) -> Tensor:
     """Cosine of every row of v with every row of t, parts concatenated (SSAN, Eq 7, 12, 17):
     float (B, ...) and (B', ...) -> float32 (B, B')."""
-    with torch.autocast(v.device.type, enabled=False):
+    with in_fp32(v):
         return _unit(v) @ _unit(t).T
 
 
