@@ -17,6 +17,8 @@ TABLES = {paper: load_tables(paper) for paper in ("imgnet", "ssan", "gla")}
         ("lambda_T = 0.1", "λ<sub>T</sub> = 0.1", "λ_T = 0.1"),
         ("S_GS+LS", "S<sub>GS+LS</sub>", "S_GS+LS"),
         ("L_rank", "L<sub>rank</sub>", "L_rank"),
+        ("L_CEL^ID", "L<sub>CEL</sub><sup>ID</sup>", "L_CEL^ID"),
+        ("theta^g, psi_k", "θ<sup>g</sup>, ψ<sub>k</sub>", "θ^g, ψ_k"),
         ("M_", "M′", "M′"),
         ("last_stride, not_run", "last_stride, not_run", "last_stride, not_run"),
         ("a < b & c", "a &lt; b &amp; c", "a < b & c"),

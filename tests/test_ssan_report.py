@@ -212,7 +212,7 @@ def test_schedule_counts_epochs():
     stages = (Stage("one", (0.1, 0.1)), Stage("two", (0.1, 0.01)))
     training = Training(stages=stages, batch_size=2, image_size=(4, 2))
     assert common.learning_rates(training) == (
-        "one: 2 epochs at 0.1; two: 1 epochs at 0.1, 1 epochs at 0.01"
+        "one: 2 epochs at 0.1; two: 1 epoch at 0.1, 1 epoch at 0.01"
     )
 
 

@@ -180,11 +180,15 @@ def learning_rates(training: Training) -> str:
     stages = [
         (
             stage.name,
-            ", ".join(f"{len(list(run))} epochs at {lr:g}" for lr, run in groupby(stage.lrs)),
+            ", ".join(_epochs(len(list(run)), lr) for lr, run in groupby(stage.lrs)),
         )
         for stage in training.stages
     ]
     return "; ".join(f"{name}: {rates}" if len(stages) > 1 else rates for name, rates in stages)
+
+
+def _epochs(number: int, lr: float) -> str:
+    return f"{number} epoch{'s' * (number != 1)} at {lr:g}"
 
 
 # ---------------------------------------------------------------- several trainings of a row

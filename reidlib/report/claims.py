@@ -140,8 +140,8 @@ def notes_list(notes: Iterable[Note]) -> Html:
     """The numbered list of ambiguities and misprints."""
     items = "\n".join(
         f'<li id="note-{n}"><p><strong>{escape(note.where)}</strong> '
-        f'<span class="tag">{escape(note.kind)}</span> {escape(note.what)}</p>'
-        f"<p><em>Chosen:</em> {escape(note.chosen)} <em>Why:</em> {escape(note.why)}</p></li>"
+        f'<span class="tag">{escape(note.kind)}</span> {marked(note.what)}</p>'
+        f"<p><em>Chosen:</em> {marked(note.chosen)} <em>Why:</em> {marked(note.why)}</p></li>"
         for n, note in enumerate(notes, start=1)
     )
     return Html(f'<div class="reid"><ol class="notes">\n{items}\n</ol></div>')

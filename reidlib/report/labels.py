@@ -11,12 +11,15 @@ from reidlib.papers.claims import Side
 from reidlib.papers.tables import PublishedRow, PublishedTable
 from reidlib.report import escape
 
-_GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "lambda": "λ", "sigma": "σ", "theta": "θ"}
+_GREEK = {
+    "alpha": "α", "beta": "β", "gamma": "γ", "lambda": "λ", "mu": "μ", "phi": "φ", "psi": "ψ",
+    "sigma": "σ", "theta": "θ",
+}  # fmt: skip
 _RAISED = str.maketrans("0123456789+-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻")
 # An index below a letter, a number above a word; a name such as last_stride is neither.
 _SIGN = re.compile(
     rf"\b(?P<base>(?:[A-Za-z]|{'|'.join(_GREEK)})(?=_)|[A-Za-z]+(?=\^))"
-    r"(?P<kind>[_^])(?P<index>\w[\w+]*|$)"
+    r"(?P<kind>[_^])(?P<index>\w[\w+]*|$)(?:\^(?P<above>\w+))?"
 )
 FLAGS = frozenset({"0", "1", ""})  # yes, no, and no for what is not said
 
@@ -29,7 +32,8 @@ def marked(text: str) -> str:
         if not match["index"]:  # M_ is what Python calls M'
             return f"{base}′"
         tag = "sub" if match["kind"] == "_" else "sup"
-        return f"{base}<{tag}>{match['index']}</{tag}>"
+        above = f"<sup>{match['above']}</sup>" if match["above"] else ""
+        return f"{base}<{tag}>{match['index']}</{tag}>{above}"
 
     return _SIGN.sub(replace, escape(text))
 
@@ -43,7 +47,8 @@ def plain(text: str) -> str:
             return f"{base}′"
         if match["kind"] == "^" and match["index"].isdigit():
             return base + match["index"].translate(_RAISED)
-        return f"{base}{match['kind']}{match['index']}"
+        above = f"^{match['above']}" if match["above"] else ""
+        return f"{base}{match['kind']}{match['index']}{above}"
 
     return _SIGN.sub(replace, text)
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from reidlib.report import Html
+from reidlib.report import Html, escape
+from reidlib.report.labels import marked
 from reidlib.report.tables import data_table
 
 
@@ -29,7 +30,8 @@ def settings_table(
     more: Mapping[str, Any] | None = None,
     hide: tuple[str, ...] = (),
 ) -> Html:
-    """Every field of a dataclass with its value and its meaning; `more` rows stand below.
+    """Every field of a dataclass, under the name that code has for it, with its value and its
+    meaning; `more` rows stand below.
 
     Args:
         settings: a dataclass, such as the configuration of a model.
@@ -39,7 +41,11 @@ def settings_table(
     """
     said = meanings(type(settings))
     rows = [
-        (field.name, _text(getattr(settings, field.name)), said[field.name])
+        (
+            Html(f"<code>{escape(field.name)}</code>"),
+            _text(getattr(settings, field.name)),
+            Html(marked(said[field.name])),
+        )
         for field in dataclasses.fields(settings)
         if field.name not in hide
     ]
@@ -47,7 +53,7 @@ def settings_table(
         pair = value if isinstance(value, tuple) and len(value) == 2 else (value, "")
         rows.append((name, _text(pair[0]), str(pair[1])))
     frame = pd.DataFrame(rows, columns=["setting", "value", "what it is"])
-    if not frame["what it is"].any():
+    if not any(map(str, frame["what it is"])):
         frame = frame.drop(columns="what it is")
     return data_table(frame, caption)
 

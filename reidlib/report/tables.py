@@ -462,7 +462,8 @@ def _strong(text: str, best: bool) -> str:
 
 
 def data_table(frame: pd.DataFrame, caption: str, *, decimals: int | None = 2) -> Html:
-    """A data frame with a caption; the index is left out, all text is escaped.
+    """A data frame with a caption; the index is left out, all text but `Html` is escaped. Signs in
+    the names of columns (`L_rank`) are set as in the paper.
 
     decimals: of numbers that are not whole; None = four significant digits.
     """
@@ -479,11 +480,11 @@ def data_table(frame: pd.DataFrame, caption: str, *, decimals: int | None = 2) -
         elif numeric[column]:
             text = f"{value:.4g}" if decimals is None else _number(value, decimals)
         else:
-            text = escape(str(value))
+            text = value.html if isinstance(value, Html) else escape(str(value))
         return td(text, kind, head=head)
 
     head = "".join(
-        td(escape(str(c)), "" if numeric[c] else "text", head="col") for c in frame.columns
+        td(marked(str(c)), "" if numeric[c] else "text", head="col") for c in frame.columns
     )
     rows = [
         "<tr>"

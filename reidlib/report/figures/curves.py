@@ -34,7 +34,8 @@ def curves(history: Sequence[Mapping[str, Any]], *, caption: str = "", rates: bo
     note = caption or alt
     if "stage" in frame and frame["stage"].nunique() > 1:
         note += " Dotted line: start of the next stage."
-    record = data_table(frame, "Training record by epoch", decimals=None)
+    shown = frame.rename(columns={"lr": "learning rate", "images_per_s": "images/s"})
+    record = data_table(shown, "Training record by epoch", decimals=None)
     panels = [(_losses(frame), alt)]
     if rates:
         panels.append((_rates(frame), rate_alt))
