@@ -440,6 +440,12 @@ def test_the_pictures_that_are_searched_are_encoded_once(
             path.write_bytes(content)
         again = encoded.of_finished(session, full, shown.model, shown.data)
         assert all(torch.equal(a, b) for a, b in zip(again, expected, strict=True))
+    with monkeypatch.context() as patched:  # another source: encoded again, the old file is gone
+        patched.setattr(encoded, "source_of", lambda _: {"digest": "another"})
+        encoded.of_finished(session, full, shown.model, shown.data)
+        assert len(set(session.cache.glob("embeddings-*")) - set(kept)) == 1
+        assert len(list(session.cache.glob("embeddings-*"))) == 2
+    kept = sorted(session.cache.glob("embeddings-*"))
     # A file of fewer pictures than there are is not taken for them.
     few = {"query": expected[0][:1].contiguous(), "gallery": expected[1]}
     for path in kept:

@@ -1,6 +1,7 @@
 """What a finished run's model makes of the pictures that are searched: encoded once, then read."""
 
 import contextlib
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -43,12 +44,13 @@ def of_finished(
     """`encode_searched` of a run that is finished here; the results' cache keeps what it gives.
 
     A file stands for one content of weights, one source and one kind of device; data are part of
-    the run's key. One that is not there, or cannot be read, is made again.
+    the run's key. One that is not there, cannot be read or is of before is made again.
     """
     run = session.store.load_trained(key_of(session, experiment))
     device = data.query.images.device
-    made_of = [run.key, run.metrics["files"][WEIGHTS], source_of(experiment), feature, device.type]
-    path = session.cache / f"embeddings-{hash_json(made_of, digits=16)}.safetensors"
+    of = f"embeddings-{run.key}-{hash_json([feature, device.type], digits=4)}"
+    state = hash_json([run.metrics["files"][WEIGHTS], source_of(experiment)], digits=12)
+    path = session.cache / f"{of}-{state}.safetensors"
     sizes = [len(split.frame) for split in (data.query, data.gallery)]
     found = _read(path, device)
     if found is None or [len(each) for each in found] != sizes:
@@ -59,10 +61,12 @@ def of_finished(
         }
         with contextlib.suppress(StoreError):  # a full disk: it is encoded again next time
             write_atomic(path, save(content))
+            for old in set(session.cache.glob(f"{of}-*")) - {path}:
+                old.unlink(missing_ok=True)
     return found
 
 
-def _read(path: Any, device: torch.device) -> tuple[Tensor, Tensor] | None:
+def _read(path: Path, device: torch.device) -> tuple[Tensor, Tensor] | None:
     if not path.is_file():
         return None
     try:
