@@ -1,6 +1,9 @@
-"""The steps of notebooks: a row trained with other settings, beside the row as published."""
+"""The steps of notebooks: rows with other settings beside the published ones, sizes as tables."""
+
+import re
 
 import pytest
+import torch
 
 from reidlib.errors import UsageError
 from reidlib.papers import tinker
@@ -38,3 +41,16 @@ def test_no_settings_change_nothing_and_wrong_ones_are_answered(finished):
     with pytest.raises(UsageError, match="trains no such row"):
         steps.changed(session, "imgnet", "vgg", margin=0.4)
     assert sorted((session.folder / "runs").iterdir()) == before
+
+
+def test_weights_of_networks_stand_side_by_side() -> None:
+    counts = {"small": {"W_l": 1_000, "total": 1_000}, "large": {"W_l": 7, "LSTM": 8, "total": 15}}
+    html = str(steps.parameters(counts, "Weights."))
+    assert html.index("W<sub>l</sub>") < html.index(">LSTM<") < html.index(">total<")
+    cells = re.findall(r"<td[^>]*>(?:<span[^>]*>)?([^<]+)", html)
+    assert [cell.strip() for cell in cells] == ["1,000", "7", "–", "8", "1,000", "15"]
+
+
+def test_shapes_of_tensors() -> None:
+    html = str(steps.shapes({"theta^g": torch.empty(4, 3, device="meta")}, "Shapes."))
+    assert "θ<sup>g</sup>" in html and ">4 × 3<" in html

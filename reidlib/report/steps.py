@@ -1,6 +1,6 @@
 """The steps that every paper's notebook takes, in the same words."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import getsource
 from typing import Any
@@ -9,6 +9,7 @@ import pandas as pd
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
+from torch import Tensor
 
 from reidlib.experiment import Experiment
 from reidlib.explore import compare, gradients, search
@@ -18,7 +19,7 @@ from reidlib.papers.driver import Place
 from reidlib.papers.tables import load_notes, load_tables
 from reidlib.report import Html, answers, figures
 from reidlib.report.claims import claims_table, notes_list
-from reidlib.report.labels import plain, row_label
+from reidlib.report.labels import marked, plain, row_label
 from reidlib.report.record import record
 from reidlib.report.results import PaperResults, collect
 from reidlib.report.settings import settings_table
@@ -71,6 +72,28 @@ def curve(session: Session, experiment: Experiment, what: str, more: str = "") -
         f"{run.metrics['parameters']:,} parameters. {more}"
     )
     return figures.curves(run.history, caption=caption.strip())
+
+
+def parameters(networks: Mapping[str, Mapping[str, int]], caption: str) -> Html:
+    """The weights of networks by their parts, side by side; a dash where one has no such part.
+
+    networks: name -> part -> number, parts in the order of the network that has most.
+    """
+    parts = max(networks.values(), key=len)
+    numbers = {
+        name: pd.array([counts.get(part) for part in parts], dtype="Int64")
+        for name, counts in networks.items()
+    }
+    return data_table(pd.DataFrame({"part": [Html(marked(p)) for p in parts], **numbers}), caption)
+
+
+def shapes(tensors: Mapping[str, Tensor], caption: str) -> Html:
+    """The shapes of tensors by what they are."""
+    rows = [
+        {"what": Html(marked(what)), "shape": " × ".join(map(str, tensor.shape))}
+        for what, tensor in tensors.items()
+    ]
+    return data_table(pd.DataFrame(rows), caption)
 
 
 def loss_gradients(experiment: Experiment, trained: Any | None, what: str) -> Html:

@@ -473,7 +473,7 @@ def data_table(frame: pd.DataFrame, caption: str, *, decimals: int | None = 2) -
     def shown(column: str, value: object, n: int) -> str:
         kind = "" if numeric[column] else "text"
         head = "" if n else "row"
-        if value is None or (isinstance(value, float) and pd.isna(value)):
+        if value is None or value is pd.NA or (isinstance(value, float) and pd.isna(value)):
             return td(_DASH, kind, head=head)
         if whole[column]:
             text = f"{value:,}"
