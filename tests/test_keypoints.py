@@ -91,6 +91,22 @@ def test_round_trip(worlds: Path, split: str) -> None:
     assert found.nobody >= int((table["pid"] == market1501.DISTRACTOR).sum())
 
 
+def test_key_points_are_read_once_until_a_file_changes(own: Dataset) -> None:
+    found = keypoints.remembered(own, "train")
+    again = keypoints.remembered(market1501.load(own.root.parent), "train")
+    assert again is found and keypoints.remembered(own, "query") is not found
+    path = victim(own)
+    edit(path, neck=(3.5, 4.5, 0.9))
+    row = keypoints.openpose_paths(own, "train").index(path)
+    joint = JOINTS.index("neck")
+    assert keypoints.remembered(own, "train").joints[row, joint].tolist() == pytest.approx(
+        [3.5, 4.5, 0.9]
+    )
+    path.unlink()
+    with pytest.raises(DataError, match="are missing"):
+        keypoints.remembered(own, "train")
+
+
 def test_cuhk03_has_key_points_for_both_kinds_of_boxes(worlds: Path) -> None:
     joints = {}
     for kind in ("labeled", "detected"):

@@ -53,7 +53,7 @@ def _keypoints(dataset: Dataset) -> list[Path]:
 
 def _check_keypoints(dataset: Dataset) -> None:
     for split in _POSED:
-        keypoints.load(dataset, split)
+        keypoints.remembered(dataset, split)
 
 
 def _attributes(dataset: Dataset) -> list[Path]:

@@ -135,7 +135,7 @@ def taken_apart(
 ) -> list[Parted]:
     """Images of a split, by their rows, with pose, boxes and what is cut out of them."""
     images: PosedSplit = getattr(data, split)
-    found = keypoints.load(data.dataset, split)
+    found = keypoints.remembered(data.dataset, split)
     boxes = images.boxes(True, beta)
     whole, parts = take(images, boxes.boxes, torch.as_tensor(list(rows)))
     shown_whole, shown_parts = pixels(whole), pixels(parts)

@@ -74,7 +74,7 @@ def prepare(
     read and key points that are missing or wrong (names the file).
     """
     names = ("train", "query", "gallery")
-    found = {name: keypoints.load(dataset, name) for name in names}  # fails before decoding
+    found = {name: keypoints.remembered(dataset, name) for name in names}  # fails before decoding
     canonical = canonical_poses(found["train"].joints)
     splits = {}
     for name, points in found.items():
