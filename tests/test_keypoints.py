@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,20 +92,36 @@ def test_round_trip(worlds: Path, split: str) -> None:
     assert found.nobody >= int((table["pid"] == market1501.DISTRACTOR).sum())
 
 
-def test_key_points_are_read_once_until_a_file_changes(own: Dataset) -> None:
-    found = keypoints.remembered(own, "train")
-    again = keypoints.remembered(market1501.load(own.root.parent), "train")
-    assert again is found and keypoints.remembered(own, "query") is not found
-    path = victim(own)
+def test_key_points_are_read_once_until_a_file_changes(
+    own: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = replace(own, cache=tmp_path / "cache")
+    path = victim(dataset)
+    edit(path, neck=(2.5, 3.5, 0.8))
+    later = time.time_ns() + 1_000_000_000
+    monkeypatch.setattr(keypoints.time, "time_ns", lambda: later)  # all files have settled
+    expected = keypoints.load(dataset, "train")
+    found = keypoints.remembered(dataset, "train")
+    keypoints.remembered(dataset, "query")
+    with monkeypatch.context() as patched:
+        patched.setattr(keypoints, "load", lambda *_: pytest.fail("read again"))
+        again = keypoints.remembered(dataset, "train")
+    for one in (found, again):
+        np.testing.assert_array_equal(one.joints, expected.joints)
+        np.testing.assert_array_equal(one.sizes, expected.sizes)
+    kept = sorted((tmp_path / "cache").glob("keypoints-*"))
+    assert len(kept) == 2
+    for file in kept:  # damaged: read again
+        file.write_bytes(file.read_bytes()[:-30])
+    np.testing.assert_array_equal(keypoints.remembered(dataset, "train").joints, expected.joints)
     edit(path, neck=(3.5, 4.5, 0.9))
-    row = keypoints.openpose_paths(own, "train").index(path)
-    joint = JOINTS.index("neck")
-    assert keypoints.remembered(own, "train").joints[row, joint].tolist() == pytest.approx(
-        [3.5, 4.5, 0.9]
-    )
+    row = keypoints.openpose_paths(dataset, "train").index(path)
+    found = keypoints.remembered(dataset, "train")
+    assert found.joints[row, JOINTS.index("neck")].tolist() == pytest.approx([3.5, 4.5, 0.9])
+    assert len(list((tmp_path / "cache").glob("keypoints-*"))) == 2  # the outdated one is gone
     path.unlink()
     with pytest.raises(DataError, match="are missing"):
-        keypoints.remembered(own, "train")
+        keypoints.remembered(dataset, "train")
 
 
 def test_cuhk03_has_key_points_for_both_kinds_of_boxes(worlds: Path) -> None:
