@@ -226,7 +226,8 @@ def other_npz(data: bytes, rng: random.Random) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, member in members.items():
-            archive.writestr(name, member)
+            entry = zipfile.ZipInfo(name)  # of no date: a case is the same at any time
+            archive.writestr(entry, member, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
 
