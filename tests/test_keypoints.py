@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,8 +97,6 @@ def test_key_points_are_read_once_until_a_file_changes(
     dataset = replace(own, cache=tmp_path / "cache")
     path = victim(dataset)
     edit(path, neck=(2.5, 3.5, 0.8))
-    later = time.time_ns() + 1_000_000_000
-    monkeypatch.setattr(keypoints.time, "time_ns", lambda: later)  # all files have settled
     expected = keypoints.load(dataset, "train")
     found = keypoints.remembered(dataset, "train")
     keypoints.remembered(dataset, "query")

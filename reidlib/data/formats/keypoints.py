@@ -11,11 +11,9 @@ brought to them; the neck is then the middle of the shoulders.
 """
 
 import contextlib
-import hashlib
 import io
 import json
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -23,10 +21,12 @@ from typing import Any
 
 import numpy as np
 
+from reidlib.data.content import digests
 from reidlib.data.dataset import Dataset, file_sizes
 from reidlib.data.formats.checks import check_named_apart, read_json, shown
 from reidlib.data.formats.decoding import read_size
 from reidlib.errors import DataError, StoreError
+from reidlib.experiment import hash_json
 from reidlib.files import digest_of, read_arrays, write_atomic
 
 FOLDER = "keypoints"
@@ -178,39 +178,28 @@ def load(dataset: Dataset, split: str) -> Keypoints:
 
 
 def remembered(dataset: Dataset, split: str) -> Keypoints:
-    """`load`, done once as long as none of its files changes: what it found is in the dataset's
+    """`load`, done once as long as no file has another content: what it found is in the dataset's
     cache, if it has one. Raises what `load` raises."""
-    began = time.time_ns()
-    paths = [*dataset.image_paths(split), *files(dataset, [split])]
-    which, state, youngest = hashlib.sha256(), hashlib.sha256(), 0
-    for path in paths:
-        with contextlib.suppress(OSError):  # `load` says what is wrong with it
-            found = os.stat(path)
-            which.update(os.fsencode(path) + b"\0")
-            state.update(f"{found.st_size} {found.st_mtime_ns} {found.st_ino} ".encode())
-            youngest = max(youngest, found.st_mtime_ns)
     if dataset.cache is None:
         return load(dataset, split)
-    name = f"keypoints-{which.hexdigest()[:16]}"
-    target = dataset.cache / f"{name}-{state.hexdigest()[:16]}.npz"
+    paths = [*dataset.image_paths(split), *files(dataset, [split])]
+    which = hash_json([os.fspath(path) for path in paths])
+    state = hash_json(digests(paths, dataset.cache))
+    target = dataset.cache / f"keypoints-{which}-{state}.npz"
     arrays = read_arrays(target) or {}
     if {"joints", "sizes", "digest"} <= set(arrays):
-        joints, sizes = arrays["joints"], arrays["sizes"]
-        if digest_of({"joints": joints, "sizes": sizes}) == str(arrays["digest"]):
-            return Keypoints(joints, sizes)
+        digest = str(arrays.pop("digest"))
+        if digest_of(arrays) == digest:
+            return Keypoints(**arrays)
     made = load(dataset, split)
-    if began - youngest > _SETTLED_NS:  # younger files may change without a new time
-        arrays = {"joints": made.joints, "sizes": made.sizes}
-        content = io.BytesIO()
-        np.savez_compressed(content, **arrays, digest=np.array(digest_of(arrays)))
-        with contextlib.suppress(StoreError):  # a full disk: they are read again next time
-            write_atomic(target, content.getvalue())
-            for old in set(dataset.cache.glob(f"{name}-*.npz")) - {target}:
-                old.unlink(missing_ok=True)
+    arrays = {"joints": made.joints, "sizes": made.sizes}
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays, digest=np.array(digest_of(arrays)))
+    with contextlib.suppress(StoreError):  # a full disk: they are read again next time
+        write_atomic(target, packed.getvalue())
+        for old in set(dataset.cache.glob(f"keypoints-{which}-*.npz")) - {target}:
+            old.unlink(missing_ok=True)
     return made
-
-
-_SETTLED_NS = 100_000_000
 
 
 # ------------------------------------------------------------------ OpenPose
