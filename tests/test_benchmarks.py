@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from reidlib.papers import driver
+
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 
 _NOT_HERE = (
@@ -22,6 +24,7 @@ TINY = {
     "world": ("--pictures", "2"),
     "search": ("--threads", "1"),
     "end_to_end": ("--paper", "gla", "--profiled-epochs", "1"),
+    "budget": ("--paper", "gla"),
     "bilinear_pooling": ("--batch", "1", "--map", "2", "2"),
     "group_norm": ("--batch", "2"),
     "five_branches": ("--batch", "2",),
@@ -106,7 +109,26 @@ def _end_to_end(found: dict) -> None:
     assert all(value > -1e-3 for value in row["shares"].values())
 
 
+def _budget(found: dict) -> None:
+    assert found["profile"] == "smoke" and {row["paper"] for row in found["rows"]} == {
+        "gla", "pretraining",
+    }  # fmt: skip
+    for row in found["rows"]:
+        work = row["images"] * row["gflop_of_an_image"] / 1e6
+        assert row["pflop"] == pytest.approx(work, rel=0.1, abs=1e-6) and work > 0
+    (gla,) = (row for row in found["rows"] if row["paper"] == "gla")
+    assert gla["trainings"] == len(driver.experiments("gla", "smoke", 1))
+    assert gla["images"] == 16 * gla["trainings"]  # two steps of eight
+    assert found["minutes"] == pytest.approx(found["pflop"] * 1e3 / found["tflops"] / 60, abs=0.1)
+
+
+def test_a_budget_without_a_number_of_steps_is_refused(run):
+    with pytest.raises(SystemExit, match="one pass over the data"):
+        run("budget", "--profile", "paper", "--paper", "ssan")
+
+
 _CHECKS = {
+    "budget": _budget,
     "training": _training,
     "evaluation": _evaluation,
     "data": _data,

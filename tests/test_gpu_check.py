@@ -32,7 +32,13 @@ def test_dry_run(tmp_path, capsys):
     found = records["parity-gla"]["result"]
     assert found["agrees"] and found["step"]["gradient_difference"] == 0
     assert records["smoke-gla"]["result"]["device"] == "cpu"
+    bench = records["bench-gla"]["result"]
+    assert bench["trainings"] == len(driver.experiments("gla", "smoke", 1))
+    own = bench["runs"][-1]
+    assert steps.MAIN["gla"] in own["experiment"]
+    assert bench["all_trainings_min"] == pytest.approx(bench["trainings"] * own["wall_s"] / 60)
     text = (place.folder / page.PAGE).read_text()
+    assert f"| {bench['trainings']} | {bench['all_trainings_min']:.1f} |" in text
     assert "dry run" in text and "Top-1" in text and "| missing |" in text
     everything = json.loads((place.folder / page.ALL).read_text())
     assert set(everything["parts"]) == {part.name for part in PARTS}

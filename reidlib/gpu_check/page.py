@@ -148,9 +148,15 @@ def _memory(r: Record) -> list[tuple]:
 def _bench(r: Record) -> list[tuple]:
     return [
         (r["profile"], run["experiment"], run["headline"], run["images_per_s"], run["training_s"],
-         run["evaluation_s"], run["wall_s"])
+         run["evaluation_s"], run["wall_s"], *_profile(r, run is r["runs"][-1]))
         for run in r.get("runs", ())
     ]  # fmt: skip
+
+
+def _profile(r: Record, own: bool) -> tuple:
+    """Trainings of the paper and their minutes one after the other, beside its own row."""
+    minutes = r.get("all_trainings_min") if own else None
+    return (None, None) if minutes is None else (r["trainings"], round(minutes, 1))
 
 
 _TABLES: tuple[tuple[str, str, tuple[str, ...], Callable[[Record], list[tuple]]], ...] = (
@@ -184,7 +190,8 @@ _TABLES: tuple[tuple[str, str, tuple[str, ...], Callable[[Record], list[tuple]]]
     (
         "bench",
         "One row of the profile bench",
-        ("profile", "run", "outcome", "images/s", "training, s", "evaluation, s", "in all, s"),
+        ("profile", "run", "outcome", "images/s", "training, s", "evaluation, s", "in all, s",
+         "trainings of the paper", "one after the other, min"),
         _bench,
     ),
 )  # fmt: skip

@@ -24,6 +24,7 @@ from reidlib.errors import DeviceError, UsageError
 from reidlib.files import read_regular, write_json
 from reidlib.gpu_check import memory, page, parity
 from reidlib.gpu_check.steps import main_experiment
+from reidlib.papers import driver
 from reidlib.run.plan import plan_experiments
 from reidlib.run.pool import missing_of, python_path, run_missing
 from reidlib.run.runner import git_commit, processor, run_one
@@ -168,8 +169,13 @@ def bench(paper: str, place: Place) -> Result:
     planned = plan_experiments(session, [main_experiment(paper, profile)])
     failures = run_missing(session, planned, bar=False)
     runs = [session.store.load(p.key) for p in planned]
+    trainings = len(driver.experiments(paper, profile, 1))
+    own = runs[-1]
     return {
         "profile": profile,
+        "trainings": trainings,
+        # One after the other, each as long as the own row, which is among the longest.
+        "all_trainings_min": None if own is None else trainings * own.provenance["wall_s"] / 60,
         "runs": [
             {
                 "experiment": run.experiment["name"],
