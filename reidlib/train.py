@@ -368,13 +368,12 @@ def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 def versions() -> dict[str, str]:
     """Versions that a number depends on, for the record of a run."""
     import platform
-
-    import torchvision
+    from importlib import metadata  # importing torchvision takes longer than all of torch
 
     found = {
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
+        "torchvision": metadata.version("torchvision"),
         "numpy": np.__version__,
     }
     if torch.cuda.is_available():

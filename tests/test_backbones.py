@@ -1,4 +1,6 @@
 import hashlib
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -65,6 +67,30 @@ def test_same_features_as_torchvision():
     ours.load_state_dict({k: v for k, v in state.items() if not k.startswith("fc.")})
     expected = nn.Sequential(*list(theirs.children())[:-2])(x)
     torch.testing.assert_close(ours(x), expected)
+
+
+@pytest.mark.parametrize("stride", (1, 2))
+def test_a_block_is_torchvisions(stride):
+    def trained(Block: type[nn.Module]) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        block = Block(8, 4, stride, nn.Conv2d(8, 16, 1, stride=stride, bias=False))
+        maps = block(torch.randn(3, 8, 6, 4))
+        (maps * torch.randn_like(maps)).sum().backward()
+        gradients = [p.grad for p in block.parameters()]
+        return [maps, *block.state_dict().values(), *gradients]
+
+    theirs = trained(torchvision.models.resnet.Bottleneck)
+    for ours, expected in zip(trained(backbones.Bottleneck), theirs, strict=True):
+        assert torch.equal(ours, expected)
+
+
+def test_a_backbone_is_built_without_the_time_that_importing_torchvision_takes():
+    code = (
+        "import sys; from reidlib.models.parts.backbones import backbone; "
+        "backbone('resnet50', 0.125, (1, 1, 1, 1)); print('torchvision' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
 
 
 def test_pooling_before_relu_changes_no_gradient():

@@ -28,12 +28,12 @@ def test_a_digest_changes_with_code_but_not_with_comments(tmp_path, monkeypatch)
         monkeypatch.setattr(
             source, "_path", lambda name: changed if name == "reidlib.losses" else real(name)
         )
-        source._digest.cache_clear(), source._code.cache_clear()
+        source._digest.cache_clear(), source._read.cache_clear()
         try:
             return source.source_of(experiment)["digest"]
         finally:
             monkeypatch.undo()
-            source._digest.cache_clear(), source._code.cache_clear()
+            source._digest.cache_clear(), source._read.cache_clear()
 
     text = path.read_text()
     assert digest("# a comment\n" + text) == before

@@ -409,6 +409,7 @@ def test_sigkill_in_mid_epoch_then_resume_to_the_bit(tmp_path):
         sys.path.insert(0, sys.argv[1])
         import test_train as t
         from pathlib import Path
+        t.torch.set_num_threads(int(sys.argv[3]))  # other sums with another number
         model = t.make_net()
         count = 0
         plain = t.losses_of(model)
@@ -424,7 +425,8 @@ def test_sigkill_in_mid_epoch_then_resume_to_the_bit(tmp_path):
     )
     checkpoint = tmp_path / "checkpoint.pt"
     here = str(__import__("pathlib").Path(__file__).parent)
-    done = subprocess.run([sys.executable, "-c", script, here, str(checkpoint)], timeout=120)
+    arguments = [here, str(checkpoint), str(torch.get_num_threads())]
+    done = subprocess.run([sys.executable, "-c", script, *arguments], timeout=120)
     assert done.returncode == -9
     assert checkpoint.exists()
     whole, resumed = make_net(), Net()

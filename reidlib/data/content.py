@@ -12,6 +12,7 @@ import stat
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def _digest(name: str) -> tuple[State, str]:
 def _catalogue(cache: Path, names: Sequence[str]) -> Path:
     """Where the files' digests are remembered: with the files of a folder around them, if those
     are there, else in a catalogue of their own."""
-    common = Path(os.path.commonpath([os.path.dirname(name) for name in names]))
+    common = Path(os.path.commonpath({os.path.dirname(name) for name in names}))
     places = [_place(cache, folder) for folder in (common, *common.parents)]
     return next((place for place in places if place.is_file()), places[0])
 
@@ -113,13 +114,19 @@ def _place(cache: Path, folder: Path) -> Path:
 
 
 def _read(catalogue: Path) -> Known:
+    """What the catalogue holds, the caller's own; parsed once as long as its file is the same."""
     try:
-        content = json.loads(read_regular(catalogue))
-        if content["version"] != _VERSION or content["sum"] != _sum(content["files"]):
-            return {}
-        return {name: (tuple(row[:4]), row[4]) for name, row in content["files"].items()}
+        return dict(_parsed(catalogue, _state(os.stat(catalogue))))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return {}  # not there, or damaged: everything is read again
+
+
+@lru_cache(maxsize=8)
+def _parsed(catalogue: Path, state: State) -> Known:
+    content = json.loads(read_regular(catalogue))
+    if content["version"] != _VERSION or content["sum"] != _sum(content["files"]):
+        return {}
+    return {name: (tuple(row[:4]), row[4]) for name, row in content["files"].items()}
 
 
 def _write(catalogue: Path, known: Known) -> None:

@@ -7,6 +7,7 @@ can stand for it in the key of a run before anything is drawn; the seal shows th
 """
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -77,9 +78,10 @@ def verify(folder: Path, described: Mapping[str, Any], cache: Path | None = None
     if not intact:
         raise DataError(f"{folder}: {SYNTHETIC} or {SUMS} was changed after it was written. {mend}")
     written = dict(line.split("  ", 1)[::-1] for line in lines.decode().splitlines())
-    there = [name for name in written if (folder / name).is_file()]
+    paths = {name: os.path.join(folder, name) for name in written}
+    there = [name for name, path in paths.items() if os.path.isfile(path)]
     gone = sorted(set(written) - set(there))
-    found = content.digests([folder / name for name in there], cache)
+    found = content.digests([paths[name] for name in there], cache)
     changed = [n for n, digest in zip(there, found, strict=True) if digest != written[n]]
     if gone or changed:
         number = len(gone) + len(changed)

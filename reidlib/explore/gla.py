@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,6 +99,12 @@ class Trained:
     @property
     def device(self) -> torch.device:
         return self.gallery.device
+
+    @cached_property
+    def joined(self) -> pd.DataFrame:
+        """The captions of an image dataset's training images, with the `image` of each; those of
+        `data.captions`, in that order."""
+        return join_captions(self.data.dataset).captions
 
 
 class PhraseMap(NamedTuple):
@@ -211,9 +218,8 @@ def described(trained: Trained) -> tuple[DeviceImages, EncodedText, np.ndarray, 
     if isinstance(data, TextImageData):
         test = data.test
         return test.images, test.text, test.image_of.numpy(), test.image_pids
-    captions = join_captions(data.dataset).captions  # `data.captions` are these, in this order
     pids = data.dataset.splits["train"]["pid"].to_numpy()
-    return data.tuples.images, data.tuples.text, captions["image"].to_numpy(), pids
+    return data.tuples.images, data.tuples.text, trained.joined["image"].to_numpy(), pids
 
 
 def examples(trained: Trained, number: int) -> list[int]:

@@ -148,9 +148,9 @@ def rows(session: Session, paper: str) -> list[Row]:
     found: dict[tuple[str, str], Row] = {}
     for place in driver.places(paper, session.profile):
         first = driver.cell(paper, session.profile, *place)
-        row = row_of(session, paper, place)
-        if row is not None:
-            found.setdefault((first.experiments[0].key(""), first.evaluation), row)
+        training = first.experiments[0].key(""), first.evaluation
+        if training not in found and (row := row_of(session, paper, place)) is not None:
+            found[training] = row
     return list(found.values())
 
 

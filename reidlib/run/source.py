@@ -54,7 +54,7 @@ def source_digest(paper: str, model: str, loader: str) -> str:
 def _digest(roots: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
     for name in modules_behind(roots):
-        digest.update(f"{name} {_code(name)}\n".encode())
+        digest.update(f"{name} {_read(name)[1]}\n".encode())
     return digest.hexdigest()[:12]
 
 
@@ -67,37 +67,35 @@ def modules_behind(roots: tuple[str, ...]) -> list[str]:
         if name in found or name in _APART or _path(name) is None:
             continue
         found.add(name)
-        waiting += _imports(name)
+        waiting += _read(name)[0]
     return sorted(found)
 
 
 @lru_cache(maxsize=256)
-def _tree(name: str) -> ast.Module:
-    return ast.parse(_path(name).read_text(encoding="utf-8"))
-
-
-@lru_cache(maxsize=256)
-def _code(name: str) -> str:
-    """Digest of a module's code without comments and docstrings."""
-    code = ast.unparse(_WithoutDocstrings().visit(ast.parse(_path(name).read_text("utf-8"))))
-    return hashlib.sha256(code.encode()).hexdigest()
-
-
-class _WithoutDocstrings(ast.NodeTransformer):
-    def visit_Expr(self, node: ast.Expr) -> ast.Expr | ast.Pass:
-        text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-        return ast.Pass() if text else node
-
-
-@lru_cache(maxsize=256)
-def _imports(name: str) -> tuple[str, ...]:
+def _read(name: str) -> tuple[tuple[str, ...], str]:
+    """The modules of this package that a module imports, and the digest of its code without
+    comments and docstrings."""
+    tree = ast.parse(_path(name).read_text(encoding="utf-8"))
     names = []
-    for node in ast.walk(_tree(name)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
-    return tuple(n for n in names if n.split(".")[0] == PACKAGE and n != PACKAGE)
+        elif isinstance(body := getattr(node, "body", None), list):
+            body[:] = [ast.Pass() if _is_text(statement) else statement for statement in body]
+    mine = tuple(n for n in names if n.split(".")[0] == PACKAGE and n != PACKAGE)
+    return mine, hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    """A docstring, or a string that stands by itself as a comment does."""
+    value = getattr(statement, "value", None)
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(value, ast.Constant)
+        and isinstance(value.value, str)
+    )
 
 
 @lru_cache(maxsize=512)

@@ -121,10 +121,36 @@ class ResNet(nn.Module):
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))
 
 
-def _stage(inputs: int, planes: int, blocks: int, stride: int) -> nn.Sequential:
-    # Importing torchvision takes as long as all of torch, and many commands build nothing.
-    from torchvision.models.resnet import Bottleneck
+class Bottleneck(nn.Module):
+    """1x1, 3x3 (with the stride), 1x1 to four times the planes, and the shortcut: maps (N, inputs,
+    h, w) -> (N, 4 planes, h / stride, w / stride).
 
+    torchvision's block of this name, written out: importing torchvision takes longer than all of
+    torch, and a notebook that shows finished runs needs nothing else of it.
+    """
+
+    def __init__(
+        self, inputs: int, planes: int, stride: int = 1, downsample: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, planes, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, stride=stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.conv3 = nn.Conv2d(planes, planes * 4, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(planes * 4)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.relu(self.bn2(self.conv2(out)))
+        out = self.bn3(self.conv3(out))
+        out += x if self.downsample is None else self.downsample(x)
+        return self.relu(out)
+
+
+def _stage(inputs: int, planes: int, blocks: int, stride: int) -> nn.Sequential:
     shortcut = nn.Sequential(
         nn.Conv2d(inputs, planes * 4, 1, stride=stride, bias=False), nn.BatchNorm2d(planes * 4)
     )

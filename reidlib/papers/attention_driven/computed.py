@@ -179,11 +179,10 @@ def as_built(cfg: AttentionDrivenConfig, size: tuple[int, int] = SIZE) -> Comple
     height, width = size
     with torch.device("meta"):
         model = AttentionDriven(cfg).eval()
-        with FlopCounterMode(display=False) as counter:
-            model.encode(
-                torch.empty(1, 3, height, width),
-                torch.empty(1, len(PARTS), 3, height // len(PARTS), width),
-            )
+        whole = torch.empty(1, 3, height, width)
+        parts = torch.empty(1, len(PARTS), 3, height // len(PARTS), width)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.encode(whole, parts)
     weights = sum(p.numel() for name, p in model.named_parameters()
                   if p.dim() > 2 and not name.startswith("predict"))  # fmt: skip
     return Complexity(weights, counter.get_total_flops() // 2, 1 + len(PARTS))
@@ -214,7 +213,7 @@ def reference_networks() -> dict[str, Complexity]:
 
 
 def _counted(network: nn.Module) -> Complexity:
-    with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        network(torch.empty(1, 3, *SIZE))
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(torch.empty(1, 3, *SIZE, device="meta"))
     weights = sum(p.numel() for p in network.parameters() if p.dim() > 1)
     return Complexity(weights, counter.get_total_flops() // 2)
