@@ -12,8 +12,11 @@ kind: what another leaves in memory is of other sizes. Times are medians. On CUD
 autocast, channels last, and features are computed in fp32, as in a run. `share_of_bare` is the full
 model's images per second over the bare convolutions', `over_five` over those of five passes; with
 `_cpu_time`, of the CPU only, by the processor time spent, which other load on the machine disturbs
-less. --trace adds where the time of each goes, by kind of operation. --fresh-pages leaves out what
-a training on the CPU does about its memory. The last line is JSON.
+less. `moved_gb` is what normalization, ReLU and shortcuts of a step read and write if each is a
+kernel of its own, as in torch; `moving_s` the time that a plain copy takes for as much, and
+`share_of_bare_at_most` the share that would be left if nothing else cost any time beside the
+convolutions. --trace adds where the time of each goes, by kind of operation. --fresh-pages leaves
+out what a training on the CPU does about its memory. The last line is JSON.
 """
 
 import copy
@@ -43,6 +46,7 @@ from reidlib.models.attention_driven import (
     AttentionDrivenConfig,
     Features,
     Stream,
+    Unit,
     channels,
     intra_attention,
     normalized,
@@ -93,6 +97,35 @@ def convolutions(model: AttentionDriven, whole: Tensor, parts: Tensor) -> list[t
     for hook in hooks:
         hook.remove()
     return found
+
+
+# Maps read or written, forward + backward, where every operation is a kernel of its own.
+# Normalization: read for the statistics, read, written + two read for the sums, two read, one
+# written. ReLU in place: read, written + two read, one written. Shortcut: two read, one written.
+_NORMALIZED, _RELU, _ADDED = 3 + 5, 2 + 3, 3
+
+
+def moved(model: AttentionDriven, whole: Tensor, parts: Tensor) -> int:
+    """Bytes that normalization, ReLU and shortcuts of a step read and write at least."""
+    found: list[int] = []
+    base, units = model.backbone, [m for m in model.modules() if isinstance(m, Unit)]
+    passes = {bn: _NORMALIZED + _RELU for bn in (base.bn1_whole, base.bn1_parts)}
+    for unit in units:
+        passes |= {bn: _NORMALIZED + _RELU for bn in (unit.bn1, unit.bn2, unit.bn3)}
+        passes[unit.bn3] += _ADDED if unit.shortcut else 0
+        if unit.projection is not None:
+            passes[unit.projection[1]] = _NORMALIZED
+
+    def see(bn: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        found.append(passes[bn] * output.numel() * output.element_size())
+
+    model.train()
+    hooks = [bn.register_forward_hook(see) for bn in passes]
+    with torch.no_grad():
+        model.encode(whole, parts)
+    for hook in hooks:
+        hook.remove()
+    return sum(found)
 
 
 def main() -> None:
@@ -151,14 +184,18 @@ def main() -> None:
         for conv, x in bare:
             conv(x)
 
+    source = torch.randn(max(x.numel() for _, x in bare), device=device)
+    target = torch.empty_like(source)
     works: dict[str, Callable[[], None]] = {
+        "copy": lambda: [target.copy_(source) for _ in range(8)],
         "step": lambda: step(model), "five step": lambda: step(five), "bare step": bare_step,
         "encode": lambda: encode(model), "five encode": lambda: encode(five),
         "bare encode": bare_encode,
     }  # fmt: skip
     times, median = by_turns(device, works, args.turns, settle=True)
     for kind, value in median.items():
-        print(f"{kind:12s}{value * 1e3:10.1f} ms{B / value:12.1f} images/s")
+        if kind != "copy":
+            print(f"{kind:12s}{value * 1e3:10.1f} ms{B / value:12.1f} images/s")
 
     result = {
         "batch": B,
@@ -166,7 +203,9 @@ def main() -> None:
         "width": args.width,
         "median_ms": milliseconds(median),
         "seconds": spreads(times),
-        "images_per_s": {kind: round(B / value, 2) for kind, value in median.items()},
+        "images_per_s": {
+            kind: round(B / value, 2) for kind, value in median.items() if kind != "copy"
+        },
         "gallery_seconds": round(GALLERY / B * median["encode"], 1),
         "gallery_images": GALLERY,
     }
@@ -176,6 +215,20 @@ def main() -> None:
             result[key] = share(times, [f"{limit} {name}"], [name], WALL)
             if device == "cpu":
                 result[f"{key}_cpu_time"] = share(times, [f"{limit} {name}"], [name], CPU)
+    rate = 8 * 2 * source.numel() * source.element_size() / median["copy"]
+    amount = moved(model, *cut(images, boxes))
+    moving = amount / rate
+    result |= {
+        "copied_gb_per_s": round(rate / 1e9, 2),
+        "moved_gb": round(amount / 1e9, 2),
+        "moving_s": round(moving, 3),
+        "share_of_bare_at_most": round(median["bare step"] / (median["bare step"] + moving), 3),
+    }
+    print(
+        f"normalization, ReLU and shortcuts of a step move {amount / 1e9:.1f} GB: {moving:.2f} s "
+        f"at the {rate / 1e9:.1f} GB/s of a copy; at most "
+        f"{result['share_of_bare_at_most']:.2f} of the bare convolutions"
+    )
     if args.trace:
         result["trace_ms"] = traces(device, works)
     report("five_branches", args, result)

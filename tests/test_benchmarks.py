@@ -109,6 +109,13 @@ def _end_to_end(found: dict) -> None:
     assert all(value > -1e-3 for value in row["shares"].values())
 
 
+def _five_branches(found: dict) -> None:
+    assert "copy" not in found["images_per_s"] and found["copied_gb_per_s"] > 0
+    assert 0 < found["share_of_bare_at_most"] < 1
+    seconds = found["moved_gb"] / found["copied_gb_per_s"]
+    assert found["moving_s"] == pytest.approx(seconds, abs=2e-3)
+
+
 def _budget(found: dict) -> None:
     assert found["profile"] == "smoke" and {row["paper"] for row in found["rows"]} == {
         "gla", "pretraining",
@@ -129,6 +136,7 @@ def test_a_budget_without_a_number_of_steps_is_refused(run):
 
 _CHECKS = {
     "budget": _budget,
+    "five_branches": _five_branches,
     "training": _training,
     "evaluation": _evaluation,
     "data": _data,
