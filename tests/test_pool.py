@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_runs import session_in, some
 
+from reidlib.papers import driver
 from reidlib.run import pool
 from reidlib.run.plan import Planned, plan, work_of
 from reidlib.run.pool import Progress, raise_if_failed, run_missing
@@ -283,21 +284,29 @@ def test_nothing_is_begun_before_all_that_it_needs_and_failures_are_passed_on():
     assert waiting.waiting == []
 
 
-def test_starts_come_first_then_long_rows_and_all_seeds_of_a_row_together(monkeypatch):
-    def planned(key: str, row: str, seed: int, work: float, start: str = "") -> Planned:
-        made = Planned(SimpleNamespace(name=row, seed=seed), key, start)
-        works[key] = work
-        return made
-
+def test_starts_come_first_then_tables_long_rows_and_all_seeds_of_a_row_together(monkeypatch):
+    by_name = {}
+    for experiment in driver.experiments("ssan", "study", 2):
+        by_name[experiment.name, experiment.dataset, experiment.seed] = experiment
     works: dict[str, float] = {}
     monkeypatch.setattr(pool, "work_of", lambda session, p: works[p.key])
+
+    def planned(key: str, row: str, seed: int, work: float, start: str = "start") -> Planned:
+        works[key] = work
+        return Planned(by_name[row, "cuhk-pedes", seed], key, start)
+
+    full, baseline = "SSAN (ssan), resnet50", "SSAN (baseline), resnet50"
+    kinds = by_name[full, "cuhk-pedes", 0].start
+    works["start"] = 1.0
     missing = [
-        planned("k1", "full", 1, 5.0, "start"),
-        planned("k2", "baseline", 0, 5.0, "start"),
-        planned("k3", "full", 0, 5.0, "start"),
-        planned("k4", "long", 0, 9.0),
-        planned("k5", "baseline", 1, 5.0, "start"),
-        planned("start", "kinds", 0, 1.0),
+        planned("figure", f"{full}, alpha_2 = 0.1", 0, 9.0),
+        planned("k1", full, 1, 5.0),
+        planned("k2", baseline, 0, 5.0),
+        planned("k3", full, 0, 5.0),
+        planned("k4", "SCAN, resnet50", 0, 7.0),
+        planned("k5", baseline, 1, 5.0),
+        Planned(kinds, "start"),
     ]
-    found = [p.key for p in pool.in_order(None, missing)]
-    assert found == ["start", "k4", "k2", "k5", "k3", "k1"]
+    session = SimpleNamespace(profile="study", seeds=2)
+    found = [p.key for p in pool.in_order(session, missing)]
+    assert found == ["start", "k4", "k2", "k5", "k3", "k1", "figure"]

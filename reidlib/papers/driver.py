@@ -145,14 +145,18 @@ def places(paper: str, profile: str) -> tuple[Place, ...]:
     return tuple(_cells(paper, profile))
 
 
-def experiments(paper: str, profile: str, seeds: int = 1) -> list[Experiment]:
+def experiments(
+    paper: str, profile: str, seeds: int = 1, *, tables_only: bool = False
+) -> list[Experiment]:
     """The distinct trainings behind all cells that the profile measures, in table order.
 
-    What they start from is not among them: see `Experiment.before`.
+    What they start from is not among them: see `Experiment.before`. With `tables_only`, neither is
+    what only a figure or the comparison of starts shows.
     """
     distinct: dict[str, Experiment] = {}
-    for measured in _cells(paper, profile).values():
-        distinct.setdefault(_identity(measured.experiment), measured.experiment)
+    for (table, *_), measured in _cells(paper, profile).items():
+        if isinstance(table, int) or not tables_only:
+            distinct.setdefault(_identity(measured.experiment), measured.experiment)
     return [
         with_seed(experiment, seed) for experiment in distinct.values() for seed in range(seeds)
     ]

@@ -15,7 +15,9 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
+from reidlib.arguments import PAPERS
 from reidlib.errors import ReidlibError, TrainingError, UsageError
+from reidlib.papers import driver
 from reidlib.profiles import get_profile
 from reidlib.run.plan import Planned, work_of
 from reidlib.run.runner import run_one
@@ -76,15 +78,24 @@ def run_missing(
 
 
 def in_order(session: Session, missing: Sequence[Planned]) -> list[Planned]:
-    """What others start from first; then the longest, so that the last ones to finish are short.
+    """What others start from first, then what the papers' tables show, then the rest; of each the
+    longest first, so that the last ones to finish are short.
 
     All seeds of a row stand together: where a night is cut short, some rows can be decided.
     """
     starts = {key for p in missing for key in p.before}
+    in_tables = {
+        experiment
+        for paper in {p.paper for p in missing} & set(PAPERS)
+        for experiment in driver.experiments(
+            paper, session.profile, session.seeds, tables_only=True
+        )
+    }
 
-    def place(p: Planned) -> tuple[bool, float, str, int, str]:
+    def place(p: Planned) -> tuple[bool, bool, float, str, int, str]:
         row = p.experiment
-        return p.key not in starts, -work_of(session, p), row.name, row.seed, p.key
+        beside = row not in in_tables
+        return p.key not in starts, beside, -work_of(session, p), row.name, row.seed, p.key
 
     return sorted(missing, key=place)
 
