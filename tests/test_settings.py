@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from reidlib.models.imgnet import IMGNetConfig
 from reidlib.report.settings import meanings, settings_table
 
 
@@ -25,6 +26,12 @@ def test_meanings_are_the_comments_behind_the_fields() -> None:
     assert found["M_"] == "M', width # of a thing"
     assert found["shared"] == ""
     assert list(found) == ["ids", "M_", "shared", "depths"]
+
+
+def test_alternatives_of_a_default_are_said_in_words() -> None:
+    found = meanings(IMGNetConfig)
+    assert found["backbone"].startswith('or "vgg16_bn" or "resnet50"; ')
+    assert not any("| " in text for text in found.values())
 
 
 def test_settings_table_shows_values_and_meanings() -> None:

@@ -381,6 +381,14 @@ def test_statuses_are_said(tables: dict) -> None:
     assert "±" in _row(page, "vgg-fused")
     assert "1 of 6 own rows were not run; 1 of 6 own rows failed." in page
     assert 'href="i/table_6.csv"' in page
+    whole = fake_measure(2)
+
+    def in_part(table: int, row: str, column: str) -> list[Measurement]:
+        return [] if column == "Top-10" and row == "vgg-average" else whole(table, row, column)
+
+    page = published_table(fill(tables[6], in_part), synthetic=True).html
+    assert "1 of 6 own rows were run in part" in page and "were not run" not in page
+    assert "the baseline row was run in part, so some gains are missing" in page
 
 
 def test_the_chance_level_is_said_where_runs_know_it(tables: dict) -> None:

@@ -19,7 +19,8 @@ def meanings(kind: type) -> dict[str, str]:
     for line in inspect.getsource(kind).splitlines():
         match = re.match(r"\s+(\w+):[^#]*#\s*(.*)", line)
         if match and match[1] in found:
-            found[match[1]] = match[2]
+            # Behind a default stand its alternatives: | "max" | "avg"
+            found[match[1]] = re.sub(r'(^| )\| (?=")', r"\1or ", match[2])
     return found
 
 

@@ -397,19 +397,22 @@ def _chance(filled: FilledTable) -> str:
 
 def _missing(filled: FilledTable, shown: _Layout) -> str:
     """Say in words what was not run or failed."""
-    rows: dict[str, set[str]] = {}
+    rows: dict[str, set[str]] = {}  # statuses of the cells of each own row
     for cell in filled:
         if cell.origin == "own":
-            rows.setdefault(cell.status, set()).add(cell.row)
-    own = set().union(*rows.values()) if rows else set()
-    parts = []
-    for status, word in (("not_run", "not run"), ("failed", "failed")):
-        if found := len(rows.get(status, ())):
-            parts.append(f"{found} of {len(own)} own rows {'were ' * (status == 'not_run')}{word}")
+            rows.setdefault(cell.row, set()).add(cell.status)
+    counts = {
+        "were not run": sum(statuses == {"not_run"} for statuses in rows.values()),
+        "were run in part": sum("not_run" in s and len(s) > 1 for s in rows.values()),
+        "failed": sum("failed" in statuses for statuses in rows.values()),
+    }
+    parts = [f"{n} of {len(rows)} own rows {what}" for what, n in counts.items() if n]
     if shown.gains and any(c.measured is not None for c in filled):
         base = [c for slug in filled.table.baseline.values() for c in filled if c.row == slug]
-        if any(c.measured is None for c in base):
-            parts.append("the baseline row was not run, so some gains are missing")
+        lacking = [c.measured is None for c in base]
+        if any(lacking):
+            word = "was not run" if all(lacking) else "was run in part"
+            parts.append(f"the baseline row {word}, so some gains are missing")
     return f"<p>{escape('; '.join(parts).capitalize())}.</p>" if parts else ""
 
 
