@@ -15,13 +15,15 @@ procedural world:
 - `loop`: the same with its batches drawn, augmented and moved to the device.
 
 `step_over_encoders` is images per second of the loop's over the encoders' (1 would be a step that
-costs no more than its encoders; above 1, they were made faster than torch's), and `waiting_share`
-what drawing batches adds to a step: 1 - step / loop. The three are measured by turns; the shares
-are medians over turns. On a GPU all run in bf16 autocast, channels last. MFU: floating-point
-operations of a step (torch's counter: products and convolutions) over its time and the GPU's peak,
-left out where that is not known (as on all CPUs). On the CPU the paper's size runs with batches of
-16, unless --batch says otherwise. --trace adds where the time of a step and of its encoders goes,
-by kind of operation. The last line is JSON.
+costs no more than its encoders; above 1, they were made faster than torch's). `waiting_share` is
+what drawing batches adds to a step: on a GPU, which computes meanwhile, 1 - step / loop; on the CPU
+the time that drawing alone takes (`draw`) over the loop's, as the difference of two long times
+would drown in their noise. All are measured by turns; the shares are medians over turns. On a GPU
+all run in bf16 autocast, channels last. MFU: floating-point operations of a step (torch's counter:
+products and convolutions) over its time and the GPU's peak, left out where that is not known (as on
+all CPUs). On the CPU the paper's size runs with batches of 16, unless --batch says otherwise.
+--trace adds where the time of a step and of its encoders goes, by kind of operation. The last line
+is JSON.
 """
 
 import tempfile
@@ -65,6 +67,9 @@ def measure(
         "step": lambda: bench.fit(steps, batch),
         "loop": lambda: bench.fit(steps),
     }
+    if device == "cpu":
+        drawn = bench.batches(torch.Generator().manual_seed(0))
+        works["draw"] = lambda: [next(drawn) for _ in range(steps)]
     times, median = by_turns(device, works, args.turns)
     flops = None if args.quick or device == "cpu" else step_flops(bench, batch)
     mfu = None
@@ -81,14 +86,18 @@ def measure(
         "seconds": spreads(times),
         "images_per_s": rates(len(batch) * steps, times),
         "step_over_encoders": share(times, ["encoders"], ["loop"]),
-        "waiting_share": round(1 - share(times, ["step"], ["loop"]), 4),
+        "waiting_share": (
+            share(times, ["draw"], ["loop"])
+            if device == "cpu"
+            else round(1 - share(times, ["step"], ["loop"]), 4)
+        ),
         "tflops_of_a_step": None if flops is None else round(flops / 1e12, 4),
         "mfu": mfu,
         "peak_gib": peak_gib(device),
     }
     if device == "cpu":  # disturbed less by what else runs on the machine
         row["step_over_encoders_cpu_time"] = share(times, ["encoders"], ["loop"], CPU)
-        row["waiting_share_cpu_time"] = round(1 - share(times, ["step"], ["loop"], CPU), 4)
+        row["waiting_share_cpu_time"] = share(times, ["draw"], ["loop"], CPU)
     print(
         f"{paper:17}{size:6} batch {len(batch):3}: "
         + ", ".join(f"{name} {rate:.1f}" for name, rate in row["images_per_s"].items())
