@@ -12,7 +12,6 @@ drawing and start-up are not counted. The last line is JSON.
 """
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +28,9 @@ IMAGES = 8  # of the batch that is counted
 
 def trained(papers: list[str], profile: str) -> list[Experiment]:
     """Every training of one seed, those that others start from once."""
-
-    def with_all_before(experiment: Experiment) -> Iterator[Experiment]:
-        for earlier in experiment.before:
-            yield from with_all_before(earlier)
-        yield experiment
-
     cells = (c for paper in papers for c in driver.get_paper(paper).cells(profile).values())
-    return list(dict.fromkeys(e for cell in cells for e in with_all_before(cell.experiment)))
+    experiments = [cell.experiment for cell in cells]
+    return list(dict.fromkeys(e for found in experiments for e in (*found.all_before, found)))
 
 
 def kind(experiment: Experiment) -> tuple[str, str, str, tuple[int, int]]:

@@ -128,6 +128,15 @@ def moved(model: AttentionDriven, whole: Tensor, parts: Tensor) -> int:
     return sum(found)
 
 
+def copy_rate(device: str, count: int, turns: int) -> float:
+    """Bytes a second that are read and written where so many numbers are copied."""
+    source = torch.randn(count, device=device)
+    target, copies = torch.empty_like(source), 8
+    work = {"copy": lambda: [target.copy_(source) for _ in range(copies)]}
+    _, median = by_turns(device, work, turns)
+    return copies * 2 * count * source.element_size() / median["copy"]
+
+
 def main() -> None:
     parser = arguments(__doc__, traced=True)
     parser.add_argument("--batch", type=int, help="images (default: 32)")
@@ -184,18 +193,14 @@ def main() -> None:
         for conv, x in bare:
             conv(x)
 
-    source = torch.randn(max(x.numel() for _, x in bare), device=device)
-    target = torch.empty_like(source)
     works: dict[str, Callable[[], None]] = {
-        "copy": lambda: [target.copy_(source) for _ in range(8)],
         "step": lambda: step(model), "five step": lambda: step(five), "bare step": bare_step,
         "encode": lambda: encode(model), "five encode": lambda: encode(five),
         "bare encode": bare_encode,
     }  # fmt: skip
     times, median = by_turns(device, works, args.turns, settle=True)
     for kind, value in median.items():
-        if kind != "copy":
-            print(f"{kind:12s}{value * 1e3:10.1f} ms{B / value:12.1f} images/s")
+        print(f"{kind:12s}{value * 1e3:10.1f} ms{B / value:12.1f} images/s")
 
     result = {
         "batch": B,
@@ -203,9 +208,7 @@ def main() -> None:
         "width": args.width,
         "median_ms": milliseconds(median),
         "seconds": spreads(times),
-        "images_per_s": {
-            kind: round(B / value, 2) for kind, value in median.items() if kind != "copy"
-        },
+        "images_per_s": {kind: round(B / value, 2) for kind, value in median.items()},
         "gallery_seconds": round(GALLERY / B * median["encode"], 1),
         "gallery_images": GALLERY,
     }
@@ -215,7 +218,7 @@ def main() -> None:
             result[key] = share(times, [f"{limit} {name}"], [name], WALL)
             if device == "cpu":
                 result[f"{key}_cpu_time"] = share(times, [f"{limit} {name}"], [name], CPU)
-    rate = 8 * 2 * source.numel() * source.element_size() / median["copy"]
+    rate = copy_rate(device, max(x.numel() for _, x in bare), args.turns)
     amount = moved(model, *cut(images, boxes))
     moving = amount / rate
     result |= {

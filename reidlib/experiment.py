@@ -79,6 +79,11 @@ class Experiment:
         """The trainings that have to be finished first, in the order in which weights are taken."""
         return self.joins if self.start is None else (self.start, *self.joins)
 
+    @property
+    def all_before(self) -> tuple["Experiment", ...]:
+        """`before`, and what those start from in turn: each behind all that it rests on."""
+        return tuple(e for earlier in self.before for e in (*earlier.all_before, earlier))
+
     def settings(self) -> dict[str, Any]:
         """The experiment as JSON-ready data, without its name and what it starts from."""
         values = asdict(replace(self, start=None, joins=()))

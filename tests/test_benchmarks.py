@@ -111,7 +111,7 @@ def _end_to_end(found: dict) -> None:
 
 
 def _five_branches(found: dict) -> None:
-    assert "copy" not in found["images_per_s"] and found["copied_gb_per_s"] > 0
+    assert found["copied_gb_per_s"] > 0
     assert 0 < found["share_of_bare_at_most"] < 1
     seconds = found["moved_gb"] / found["copied_gb_per_s"]
     assert found["moving_s"] == pytest.approx(seconds, abs=2e-3)

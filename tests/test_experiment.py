@@ -53,5 +53,13 @@ def test_before_is_the_start_and_then_what_is_joined():
     assert experiment(start=one, joins=(two, three)).before == (one, two, three)
 
 
+def test_all_before_has_each_behind_what_it_rests_on():
+    one, two = (experiment(seed=seed) for seed in (1, 2))
+    later = experiment(start=one, seed=3)
+    last = experiment(start=later, joins=(two,))
+    assert one.all_before == ()
+    assert last.all_before == (one, later, two)
+
+
 def test_defaults_are_not_hashed():
     assert changed(Config(depth=5)) == {"depth": 5}

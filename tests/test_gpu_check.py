@@ -232,3 +232,13 @@ def test_the_page_says_what_failed():
     assert "dry run" not in text and "| machine | a | missing |" in text
     assert "tests: failed" in text and "E  assert 1 == 2" in text
     assert "a \\| b" in text
+
+
+def test_the_page_has_minutes_to_a_tenth():
+    run = {"experiment": "a", "headline": "b", "images_per_s": 3.0, "training_s": 1.0,
+           "evaluation_s": 1.0, "wall_s": 2.0}  # fmt: skip
+    result = {"profile": "bench", "runs": [run], "trainings": 30}
+    for minutes, said in ((0.96, "1.0"), (1234.56, "1234.6")):
+        bench = {"status": "ok", "seconds": 1.0, "result": {**result, "all_trainings_min": minutes}}
+        text = page.text({"bench-gla": bench}, {"bench-gla": "a"}, "cuda")
+        assert f"| 30 | {said} |" in text

@@ -44,17 +44,11 @@ STAGES_OF = {"vgg16": 5, "vgg16_bn": 5, "resnet50": 4, "five branches": 4}
 
 def every_experiment() -> Iterator[tuple[str, Experiment]]:
     """All trainings of seed 0 with their profile, the small profiles first."""
-
-    def with_all_before(experiment: Experiment) -> Iterator[Experiment]:
-        yield experiment
-        for earlier in experiment.before:
-            yield from with_all_before(earlier)
-
     for profile in PROFILES:
         for paper in PAPERS:
             measured = driver.get_paper(paper).cells(profile).values()
             for experiment in dict.fromkeys(cell.experiment for cell in measured):
-                for found in with_all_before(experiment):
+                for found in (experiment, *experiment.all_before):
                     yield profile, found
 
 

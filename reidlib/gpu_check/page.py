@@ -156,7 +156,7 @@ def _bench(r: Record) -> list[tuple]:
 def _profile(r: Record, own: bool) -> tuple:
     """Trainings of the paper and their minutes one after the other, beside its own row."""
     minutes = r.get("all_trainings_min") if own else None
-    return (None, None) if minutes is None else (r["trainings"], round(minutes, 1))
+    return (None, None) if minutes is None else (r["trainings"], f"{minutes:.1f}")
 
 
 _TABLES: tuple[tuple[str, str, tuple[str, ...], Callable[[Record], list[tuple]]], ...] = (

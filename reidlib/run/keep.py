@@ -25,10 +25,8 @@ def keep(session: Session, papers: Sequence[str], out: Path) -> list[Path]:
             for experiment in cell.experiments:
                 try:
                     key = key_of(session, experiment)
-                    waiting = list(experiment.before)
-                    while waiting:
-                        _ = compared[key_of(session, waiting[-1])]
-                        waiting += waiting.pop().before
+                    for earlier in experiment.all_before:
+                        _ = compared[key_of(session, earlier)]
                 except DataError:
                     continue
                 compared[key][cell.evaluation].add(cell.metric)
