@@ -28,8 +28,8 @@ from reidlib.metrics.measures import Ranking, SingleShot
 
 # Numbers held at a time. Products of features are fastest in large blocks; comparisons are best
 # kept in the cache of a CPU, but a GPU is busy only with many of them.
-_SCORES = {"cpu": 1 << 24, "cuda": 1 << 27}
-_COMPARISONS = {"cpu": 1 << 23, "cuda": 1 << 27}
+_SCORES = {"cpu": 1 << 26, "cuda": 1 << 27}
+_COMPARISONS = {"cpu": 1 << 20, "cuda": 1 << 27}
 
 
 # ------------------------------------------------------------------ what is called
@@ -364,6 +364,7 @@ def _rank(scores: _Scores, scene: _Scene, device: torch.device, block: int | Non
         _leave_out(S, flat, scene, order[start:end])
         wrong = _wrong_before(S, thresholds, counts[start:end])
         found.append(wrong.view(-1)[cells])
+        del S  # before the next block is there
     # Cells are in the order of slots, so that the ranks of a query come out ascending.
     wrong = torch.cat(found).cpu().numpy() if found else np.zeros(0)
     hit = np.arange(len(wrong)) - np.repeat(good_offsets[:-1], counts) + 1

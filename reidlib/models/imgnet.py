@@ -370,7 +370,7 @@ class Regions(NamedTuple):
 
     unit: Tensor  # (B, n, P) M_i / |M_i|; 0 in padding
     norm: Tensor  # (B, n, 1) |M_i|
-    gram: Tensor  # (B, n, n) cosines among the regions of one image or caption
+    gram: Tensor  # (B, n, n) <M_i, M_j> of one image or caption
     floor: Tensor | float  # (B, 1, 1) or a number: 1/n - tolerance
     real: Tensor | None  # (B, n, 1) 1 for regions, 0 for padding; None = no padding
 
@@ -399,7 +399,7 @@ def _regions(M: Tensor, floor: Tensor | float, real: Tensor | None) -> Regions:
     M = M.float()  # the threshold is too fine for half precision
     norm = M.norm(dim=2, keepdim=True)
     unit = M / norm.clamp_min(_EPS)
-    return Regions(unit, norm, unit @ unit.transpose(1, 2), floor, real)
+    return Regions(unit, norm, M @ M.transpose(1, 2), floor, real)
 
 
 def kept_attention(cosines: Tensor, floor: Tensor | float, real: Tensor | None = None) -> Tensor:
@@ -407,12 +407,17 @@ def kept_attention(cosines: Tensor, floor: Tensor | float, real: Tensor | None =
 
     floor: 1/n - tolerance, a number or (B, 1, 1), above 0; real: (B, n, 1), 0 for padding.
     """
+    kept = _over_floor(cosines, floor, real) * floor
+    return kept if real is None else kept * real
+
+
+def _over_floor(cosines: Tensor, floor: Tensor | float, real: Tensor | None) -> Tensor:
+    """`kept_attention` in units of `floor`; anything may stand in padding."""
     e = cosines.exp()  # no overflow: cosines are in -1..1
-    if real is not None:
-        e = e * real
+    total = e.sum(1, keepdim=True) if real is None else real.transpose(1, 2) @ e
     # alpha / floor against 1: with a number for a threshold this is one pass, and its gradient is
     # that of the kept alpha alone.
-    return F.threshold(e / (e.sum(1, keepdim=True) * floor), 1.0, 0.0) * floor
+    return F.threshold(e * (total * floor).reciprocal(), 1.0, 0.0)
 
 
 def attended_cosine(regions: Regions, unit: Tensor) -> Tensor:
@@ -422,10 +427,11 @@ def attended_cosine(regions: Regions, unit: Tensor) -> Tensor:
     """
     B, n, _ = regions.unit.shape
     cosines = (regions.unit.flatten(0, 1) @ unit.T).view(B, n, -1)  # cos(M_i, T)
-    # From here on in units of M_i / |M_i|.
-    a = kept_attention(cosines, regions.floor, regions.real) * regions.norm
-    square = (torch.bmm(regions.gram, a) * a).sum(1)  # |V^L|^2
-    return (a * cosines).sum(1) * square.clamp_min(_EPS**2).rsqrt()
+    # The unit of alpha makes no difference to a direction; in padding M_i is 0.
+    alpha = _over_floor(cosines, regions.floor, regions.real)
+    dots = regions.norm.transpose(1, 2) @ (alpha * cosines)  # sum of alpha_i |M_i| cos(M_i, T)
+    square = (regions.gram @ alpha * alpha).sum(1)  # |V^L|^2
+    return dots.squeeze(1) * square.clamp_min(_EPS**2).rsqrt()
 
 
 def _unit(x: Tensor) -> Tensor:
@@ -466,7 +472,7 @@ def similarity_blocks(
     images: ImageCodes,
     texts: TextCodes,
     tolerance: float = 1e-6,
-    captions_per_block: int = 512,
+    captions_per_block: int = 1024,
     tile: int = 128,
 ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
     """Eq 15-17 of all captions against all images, a block of captions at a time.
