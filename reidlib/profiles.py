@@ -74,8 +74,8 @@ PROFILES = {
         ),
         Profile(
             "study",
-            "evidence on a laptop in one night: every own row of every table, five trainings each, "
-            "of narrow pretrained networks that have converged",
+            "evidence on a laptop in one night: every own row of every table, five short trainings "
+            "each, of narrow pretrained networks",
             {
                 "cuhk-pedes": World(ids=(3000, 20, 300), size=(96, 32)),
                 # Of 300 test identities, VIPeR has some ten: too few to see a transfer.

@@ -88,8 +88,9 @@ def test_rows_with_the_same_setting_share_their_training(profile: str) -> None:
     def same(*places: tuple[int, str, str]) -> None:
         assert len({of(profile, *place) for place in places}) == 1
 
-    same((6, "intra-inter", "Market R1"), (8, "with", "R20"), (10, "lambda-0.5", "Market mAP"),
-         (11, "beta-5h-48", "Market R5"), (7, "head", "With R1"))  # fmt: skip
+    same((6, "intra-inter", "Market R1"), (8, "decomposed", "R20"),
+         (10, "lambda-0.5", "Market mAP"), (11, "beta-5h-48", "Market R5"),
+         (7, "head", "With R1"))  # fmt: skip
     same((6, "inter", "Market mAP"), (9, "inter-attention", "R1"), (7, "global", "Without mAP"))
     same((6, "aligned", "Market R1"), (9, "concatenation", "R5"))
     same((3, "ours", "R1"), (6, "intra-inter-tuned", "Market R1"))
@@ -120,7 +121,7 @@ def test_settings_of_the_rows() -> None:
         "inter": [True, False, "inter"],
         "intra-inter": [True, True, "inter"],
     }
-    assert not model(8, "without", "R1").decomposed
+    assert not model(8, "not-decomposed", "R1").decomposed
     assert model(9, "fc-fusion", "R1").fusion == "fc" and not model(9, "fc-fusion", "R1").intra
 
 
@@ -235,7 +236,7 @@ def test_rows_start_from_the_same_numbers(session: Session) -> None:
     rows = ("baseline", "aligned", "intra", "inter", "intra-inter", "intra-inter-tuned")
     places = [
         *((6, row, "Market R1") for row in rows),
-        (8, "without", "R1"),
+        (8, "not-decomposed", "R1"),
         (9, "fc-fusion", "R1"),
     ]
     data = None

@@ -230,7 +230,8 @@ def test_one_untrained_rival_does_not_hide_a_contradiction(tables: dict) -> None
     assert result_of(0.2).verdict == "contradicted" and result_of(0.2).reason == ""
     better = result_of(0.6)
     assert better.verdict == "undecided" and better.reason.startswith(f"not trained: {AVG} is")
-    assert better.lower.row == AVG
+    assert better.lower.row == MAX  # the comparison that says something is shown
+    assert better.difference == pytest.approx(20) and better.ci_low > 0
     assert 0.02 < better.by_luck < 0.03  # it can still be contradicted
 
 

@@ -2,12 +2,13 @@
 
 import pytest
 
+from reidlib.arguments import PAPERS
 from reidlib.errors import DataError
 from reidlib.papers.claims import Side
 from reidlib.papers.tables import load_tables
 from reidlib.report.labels import marked, plain, row_label, side_label, with_labels
 
-TABLES = {paper: load_tables(paper) for paper in ("imgnet", "ssan", "gla")}
+TABLES = {paper: load_tables(paper) for paper in PAPERS}
 
 
 @pytest.mark.parametrize(
@@ -75,3 +76,15 @@ def test_reasons_name_rows_as_printed() -> None:
     )
     assert with_labels("row vgg-k-6 (table 5)", None) == "row vgg-k-6 (table 5)"
     assert with_labels("not-vgg-max-either", tables) == "not-vgg-max-either"
+
+
+@pytest.mark.parametrize("paper", TABLES)
+def test_no_word_of_a_reason_is_a_row(paper: str) -> None:
+    for reason in (
+        "compares with numbers that the authors cite: only meaningful on the real data",
+        "no published number",
+        "the training of row (table 1) failed",
+        "row is not finished, is not part of this profile",
+        "not trained: is not above chance (1.0 % against 0.6 %)",
+    ):
+        assert with_labels(reason, TABLES[paper]) == reason

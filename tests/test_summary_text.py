@@ -1,5 +1,8 @@
 """What a paper's results come to, in three sentences."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 
 from reidlib.papers.claims import Claim, ClaimResult, Side
@@ -41,6 +44,28 @@ def test_counts_the_clearest_of_both_kinds_and_what_for() -> None:
         "The data is synthetic: which variant is better can be compared with the paper, the "
         "numbers themselves cannot."
     )
+
+
+def test_that_a_rival_hardly_learned_is_not_what_is_clearest() -> None:
+    """Unless nothing else was decided."""
+    sides = SIDE, Side(1, "b", "Top-1")
+    above, hardly = (
+        replace(claim("reproduced", d, says), higher=sides[0], lower=sides[1])
+        for d, says in ((3.0, "fair"), (50.0, "against nothing"))
+    )
+    cells = {("a", "Top-1"): cell(60.0), ("b", "Top-1"): cell(11.0)}
+    fair = replace(above, lower=Side(2, "b", "Top-1"))
+    tables = {1: SimpleNamespace(cells=cells), 2: SimpleNamespace(cells={})}
+    one = PaperResults("imgnet", True, tables, (fair, hardly))
+    assert "Most clearly reproduced is “fair”" in in_three_sentences(one)
+    other = PaperResults("imgnet", True, tables, (hardly,))
+    assert "Most clearly reproduced is “against nothing”" in in_three_sentences(other)
+    cells["b", "Top-1"] = cell(12.5)
+    assert "is “against nothing”" in in_three_sentences(one)
+
+
+def cell(measured: float) -> SimpleNamespace:
+    return SimpleNamespace(measured=measured)
 
 
 def test_undecided_claims_say_where_they_point() -> None:

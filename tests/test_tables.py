@@ -23,7 +23,7 @@ from reidlib.papers.tables import (
     long_form,
     write_long_form,
 )
-from reidlib.report.tables import data_table, published_table
+from reidlib.report.tables import data_table, published_table, ranged
 
 
 class FakeRun:
@@ -459,3 +459,13 @@ def test_html_is_deterministic(tables: dict) -> None:
         published_table(fill(tables[1], fake_measure(2)), synthetic=True) for _ in range(2)
     )
     assert first == second
+
+
+def test_an_end_of_an_interval_that_leaves_zero_out_does_not_print_as_zero() -> None:
+    assert ranged(-3.0, -0.0316) == "−3.00 … −0.03"
+    assert ranged(0.004, 1.25) == "+0.004 … +1.250"
+    assert ranged(-0.02, 1.25) == "0.0 … +1.2"  # zero is in it, and stays in it
+    assert ranged(-1.25, 2.0) == "−1.2 … +2.0"
+    assert ranged(0.0, 2.0) == "0.0 … +2.0"
+    assert ranged(1e-9, 2.0) == "0.0000 … +2.0000"
+    assert ranged(None, 2.0) == ""

@@ -187,14 +187,18 @@ def _judge(
                 failed=found.failed,
             )
         pairs.append(found)
-    weakest = min(
-        pairs,
-        key=lambda p: (_WEAKEST_FIRST[p.verdict], not p.untrained, p.difference.value),
-    )
+
+    def weakness(pair: _Pair) -> tuple[int, float]:
+        return _WEAKEST_FIRST[pair.verdict], pair.difference.value
+
+    outcome = min(pairs, key=weakness).verdict
+    # What is shown is the weakest comparison that says something: none with an untrained side.
+    weakest = min([p for p in pairs if not p.untrained] or pairs, key=weakness)
+    untrained = next((p.untrained for p in pairs if p.untrained), "")
     found = weakest.difference
     return ClaimResult(
         claim,
-        weakest.verdict,
+        outcome,
         weakest.higher,
         weakest.lower,
         _printed(tables, weakest.higher, weakest.lower),
@@ -203,9 +207,9 @@ def _judge(
         found.high,
         found.seeds,
         found.queries,
-        weakest.untrained,
+        untrained if outcome == "undecided" else "",
         found.people,
-        _leans_of(pairs) if weakest.verdict == "undecided" else "",
+        _leans_of(pairs) if outcome == "undecided" else "",
         by_luck=_by_luck(pairs, tables),
     )
 

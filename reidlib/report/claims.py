@@ -50,8 +50,9 @@ def _caption(results: Sequence[ClaimResult], synthetic: bool) -> str:
         "<br><small>Differences in percentage points, higher side minus lower side. Reproduced: "
         "the interval lies above 0; contradicted: below 0; either needs three trainings a side. "
         "The interval covers which people the test shows and, from two trainings on, the luck of "
-        "a training. Of a claim with several comparisons the weakest one is shown, and all must "
-        f"hold. {_luck(results)}</small>"
+        "a training. Of a claim with several comparisons the weakest one is shown: all must lie "
+        "above 0, and one that lies below contradicts the claim (each at 95 %, not corrected for "
+        f"their number). {_luck(results)}</small>"
     )
 
 
@@ -65,7 +66,8 @@ def _luck(results: Sequence[ClaimResult]) -> str:
         parts.append(
             f"{_claims(len(judged))} could be decided, and {decided} "
             f"{'was' if decided == 1 else 'were'}. If no row were better than another, luck alone "
-            f"would decide about {expected_by_luck(results):.1f}, one way or the other."
+            f"would decide about {expected_by_luck(results):.1f}, one way or the other (rows taken "
+            "as independent and equally uncertain)."
         )
     if seldom:
         rest = "rests" if len(seldom) == 1 else "rest"
@@ -103,9 +105,10 @@ def _claim_row(
         text += f' <span class="minor">“{escape(claim.quote)}”</span>'
     if result.reason:
         text += f'<br><span class="minor">{marked(with_labels(result.reason, tables))}</span>'
-    elif len(claim.pairs) > 1:
+    if len(claim.pairs) > 1 and (result.difference is not None or not result.reason):
+        which = "shown" if result.reason else f"weakest of {len(claim.pairs)}"
         weakest = marked(_weakest(result, tables))
-        text += f'<br><span class="minor">weakest of {len(claim.pairs)}: {weakest}</span>'
+        text += f'<br><span class="minor">{which}: {weakest}</span>'
     paper, measured = (
         "–" if value is None else signed(value, 2)
         for value in (result.paper_difference, result.difference)

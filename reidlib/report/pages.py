@@ -15,7 +15,13 @@ from reidlib.errors import DataError
 from reidlib.files import write_atomic, write_json
 from reidlib.papers import driver
 from reidlib.papers.claims import ClaimResult, expected_by_luck, to_summary
-from reidlib.papers.tables import CellResult, FilledTable, count_rows, write_long_form
+from reidlib.papers.tables import (
+    CellResult,
+    FilledTable,
+    count_rows,
+    load_notes,
+    write_long_form,
+)
 from reidlib.report import markdown
 from reidlib.report.figures.forest import forest_svg
 from reidlib.report.labels import plain, row_label, with_labels
@@ -97,8 +103,9 @@ def _front(session: Session, found: Mapping[str, _Found], there: Collection[str]
         "",
         f"{_data(begun.values())} {_how_many(done, planned)} "
         f"Of the {len(claims)} claims of the papers below: {verdicts}. "
-        "If no row were better than another, luck alone would decide about "
-        f"{expected_by_luck(claims):.1f} of them.",
+        f"{sum(c.by_luck > 0 for c in claims)} could be decided; if no row were better than "
+        f"another, luck alone would decide about {expected_by_luck(claims):.0f} of these (rows "
+        "taken as independent and equally uncertain).",
         "",
     ]
     heads = ("paper", "trainings", "reproduced", "contradicted", "undecided", "not run")
@@ -126,9 +133,10 @@ def _front(session: Session, found: Mapping[str, _Found], there: Collection[str]
             lines += [f"## {kind.capitalize()}", "", *decided, ""]
     lines += [
         "Differences are in percentage points, with their 95 % intervals; the paper's own stands "
-        "behind them. A claim is *reproduced* or *contradicted* where the interval of the weakest "
-        "of its comparisons lies above or below zero, with at least three trainings a side. *Not "
-        "run* are above all comparisons with numbers that the authors cite from elsewhere.",
+        "behind them. A claim is *reproduced* where the intervals of all its comparisons lie above "
+        "zero, *contradicted* where one lies below (each at 95 %, not corrected for their number), "
+        "with at least three trainings a side; the weakest comparison is shown. *Not run* are "
+        "above all comparisons with numbers that the authors cite from elsewhere.",
         "",
         f"`python -m reidlib report --profile {session.profile}` makes the full reports of these "
         "runs without training anything; "
@@ -164,13 +172,25 @@ def _page(session: Session, paper: str, found: _Found) -> str:
         ),
         "## Tables",
         "",
-        "Each cell: printed → measured, mean ± standard deviation between trainings.",
+        f"Each cell: printed → measured, mean ± standard deviation{_between(results)}.",
         "",
     ]
     for filled in results.tables.values():
         if filled.table.metrics:
             lines += _table(filled, paper)
-    return "\n".join(lines)
+    lines += ["## Notes", "", "Where the paper is silent, ambiguous or misprinted.", ""]
+    for number, note in enumerate(load_notes(paper), start=1):
+        what, chosen, why = (escaped(plain(text)) for text in (note.what, note.chosen, note.why))
+        place = f"{escaped(note.where)}, {escaped(note.kind)}"
+        lines.append(f"{number}. **{place}**: {what} *Chosen:* {chosen} *Why:* {why}")
+    return "\n".join([*lines, ""])
+
+
+def _between(results: PaperResults) -> str:
+    """How many trainings a measured mean rests on."""
+    cells = (cell for filled in results.tables.values() for cell in filled.cells.values())
+    found = sorted({len(cell.values) for cell in cells if cell.std is not None})
+    return f" between {' or '.join(map(str, found))} trainings" if found else ""
 
 
 def _claim(result: ClaimResult, results: PaperResults) -> list[str]:

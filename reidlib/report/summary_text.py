@@ -21,7 +21,7 @@ def in_three_sentences(results: PaperResults, *, profile: str = "") -> str:
     claims = results.claims
     if not is_judged(profile):
         return " ".join([*SMOKE, f"None of the paper's {len(claims)} claims is judged here."])
-    return " ".join([_how_many(claims), _clearest(claims), _what_for(results.synthetic)])
+    return " ".join([_how_many(claims), _clearest(results), _what_for(results.synthetic)])
 
 
 def verdict(results: PaperResults, *, profile: str = "") -> Html:
@@ -47,11 +47,13 @@ def _how_many(claims: Sequence[ClaimResult]) -> str:
     )
 
 
-def _clearest(claims: Sequence[ClaimResult]) -> str:
-    """The decided claims that lie farthest from zero, one of either kind."""
-    parts = []
+def _clearest(results: PaperResults) -> str:
+    """The decided claims that lie farthest from zero, one of either kind; those whose other side
+    hardly learned only where there are no others."""
+    claims, parts = results.claims, []
     for kind in ("reproduced", "contradicted"):
         decided = [c for c in claims if kind_of(c) == kind]
+        decided = [c for c in decided if not _hardly_learned(c, results)] or decided
         if decided:
             parts.append(f"most clearly {kind} is {_named(max(decided, key=_clearness))}")
     if parts:
@@ -62,6 +64,19 @@ def _clearest(claims: Sequence[ClaimResult]) -> str:
         return "So nothing can be said about them."
     ahead = sum(c.difference > 0 for c in tested)
     return f"The measured difference points the paper's way in {ahead} of {len(tested)} of them."
+
+
+def _hardly_learned(result: ClaimResult, results: PaperResults) -> bool:
+    """Whether one side reaches less than a fifth of the other, as where a rival is barely above
+    chance: that it is worse says little."""
+    values = []
+    for side in (result.higher, result.lower):
+        filled = results.tables.get(side.table)
+        cell = filled and filled.cells.get((side.row, side.column))
+        values.append(cell.measured if cell else None)
+    if None in values:
+        return False
+    return min(values) < max(values) / 5
 
 
 def _clearness(result: ClaimResult) -> float:

@@ -454,10 +454,14 @@ def signed(value: float, decimals: int) -> str:
 
 
 def ranged(low: float | None, high: float | None, decimals: int = 1) -> str:
-    """An interval in points: −1.2 … +1.4; "" where there is none."""
+    """An interval in points: −1.2 … +1.4; "" where there is none. An end that lies on the side of
+    the other one has the decimals to show it: −3.00 … −0.03."""
     if low is None or high is None:
         return ""
-    return f"{signed(low, decimals)} … {signed(high, decimals)}"
+    ends = [signed(end, decimals) for end in (low, high)]
+    if low * high > 0 and decimals < 4 and any(end[0] not in "+−" for end in ends):
+        return ranged(low, high, decimals + 1)
+    return " … ".join(ends)
 
 
 def _strong(text: str, best: bool) -> str:
