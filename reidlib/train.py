@@ -49,8 +49,8 @@ class Compute:
     ) -> "Compute":
         """Settings for "auto", "cpu" or "cuda", and "auto", "fp32" or "bf16".
 
-        The precision "auto" is bf16 on a GPU and fp32 on the CPU, which has no use for bf16 but
-        takes it. Raises `DeviceError` for CUDA without a GPU, or an unknown name.
+        The precision "auto" is bf16 on a GPU that has it, and fp32 elsewhere; asked for, bf16 is
+        computed anywhere. Raises `DeviceError` for CUDA without a GPU, or an unknown name.
         """
         if precision not in PRECISIONS:
             raise DeviceError(
@@ -67,7 +67,9 @@ class Compute:
             )
         if device == "cpu" or not available:
             return cls("cpu", threads, bf16=precision == "bf16")
-        return cls("cuda", threads, bf16=precision != "fp32")
+        # Older GPUs emulate bf16, several times slower than fp32.
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        return cls("cuda", threads, bf16=precision == "bf16" or (precision == "auto" and fast))
 
     @property
     def precision(self) -> str:

@@ -160,6 +160,12 @@ def _note_wait(name: str, args: tuple, kwargs: dict) -> None:
             noted.append(name)
 
 
+def _note_copy(name: str) -> None:
+    """A copy to the GPU from memory that is not pinned is waited for."""
+    for noted in _counted:
+        noted.append(name)
+
+
 @contextmanager
 def waits() -> Iterator[list[str]]:
     """The calls inside for which the CPU waits for the GPU, by name."""
@@ -192,12 +198,15 @@ class _Arrivals(TorchFunctionMode):
         generator = kwargs.get("generator")
         if generator is not None and generator.device.type != "cuda":
             raise WrongDevice(f"{name}: a generator on the CPU for numbers on cuda")
+        if name in ("tensor", "as_tensor"):
+            _note_copy(name)
         return OnGPU(func(*args, **{**kwargs, "device": CPU}))
 
 
 def _sent(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """`x.to(...)` of a tensor on the CPU."""
     if args and isinstance(args[0], OnGPU):  # x.to(other)
+        _note_copy("to")
         return OnGPU(x.to(args[0].dtype))
     if args and isinstance(args[0], Tensor):
         return x.to(*args, **kwargs)
@@ -206,6 +215,11 @@ def _sent(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     moved = x.to(dtype or x.dtype, memory_format=layout or torch.preserve_format)
     if not is_cuda(device):
         return moved
+    if x.dim() and not kwargs.get(
+        "non_blocking"
+    ):  # from pageable memory: a copy that is waited for
+        for noted in _counted:
+            noted.append("to")
     return OnGPU(moved.clone() if moved is x and not x.requires_grad else moved)
 
 
@@ -217,6 +231,8 @@ def pretended_gpu() -> Iterator[None]:
         "is_bf16_supported": lambda *_, **__: True,
         "mem_get_info": lambda *_: (1 << 40, 1 << 40),
         "synchronize": lambda *_: None,
+        "empty_cache": lambda: None,
+        "is_initialized": lambda: False,
         "is_current_stream_capturing": lambda: False,
     }
     conversion = torch.__future__.get_overwrite_module_params_on_conversion()

@@ -3,15 +3,17 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_runs import reseal
 
 from reidlib.data.batches.borrowed_captions import EXCERPT, join_captions
-from reidlib.data.batches.tuples import batches_of_tuples, prepare, tuples_of
+from reidlib.data.batches.tuples import ImageSplit, batches_of_tuples, prepare, tuples_of
 from reidlib.data.load import load
 from reidlib.errors import DataError
 from reidlib.explore import gla as explore
@@ -22,7 +24,7 @@ from reidlib.models.gla import METHODS
 from reidlib.papers import driver, gla
 from reidlib.papers.claims import judge, load_claims
 from reidlib.papers.gla.method import phi
-from reidlib.papers.image_to_image import encode, search_by_image
+from reidlib.papers.image_to_image import encode, search, search_by_image
 from reidlib.papers.intervals import query_scores
 from reidlib.papers.tables import Measurement, load_tables
 from reidlib.report.results import collect
@@ -191,6 +193,26 @@ KINDS = {
     "cuhk01": (5, "proposed", "top-1"),
     "cuhk03-classic-labeled": (6, "proposed", "CUHK03 labeled top-1"),
 }
+
+
+@pytest.mark.parametrize("dataset", ["cuhk03-classic-labeled", "market1501"])
+def test_chance_is_of_what_is_ranked(dataset: str) -> None:
+    """All of a query's camera is junk on CUHK03, and of its person alone on Market-1501."""
+    rng = np.random.default_rng(0)
+    pids = np.repeat(np.arange(1, 11), 6)  # three images in either camera
+    frame = pd.DataFrame({"pid": pids, "camid": np.tile([1, 1, 1, 2, 2, 2], 10)})
+    split = ImageSplit(frame, None)
+    data = SimpleNamespace(dataset=SimpleNamespace(name=dataset), query=split, gallery=split)
+    found = []
+    for _ in range(60):
+        features = torch.from_numpy(rng.standard_normal((2, 60, 8)))
+        found.append(search(*features, data))
+    (name,) = found[0].ranks
+    for metric in ("Top-1", "mAP (trapezoid)"):
+        mean = np.mean([each.evaluations[name][metric] for each in found])
+        assert found[0].chance[name][metric] == pytest.approx(mean, abs=1)
+    ranked = 30 if dataset.startswith("cuhk03") else 57
+    assert found[0].chance[name]["Top-1"] == pytest.approx(100 * 3 / ranked)
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -18,6 +18,7 @@ from reidlib.gpu_check.parity import SameDraws, compare_steps, compare_tests, en
 from reidlib.gpu_check.parts import PARTS, Place, check, chosen
 from reidlib.papers import driver
 from reidlib.papers.driver import Evaluated
+from reidlib.run.session import Session
 from reidlib.train import Compute
 
 # ---------------------------------------------------------------- as a whole
@@ -80,6 +81,11 @@ def test_no_gpu_is_a_clear_error(tmp_path, monkeypatch, capsys):
         main(["gpu-check", "--results", str(tmp_path / "new")])
     assert ended.value.code == 2
     assert capsys.readouterr().err.startswith("error: gpu-check: this machine has no usable CUDA")
+
+
+def test_what_was_kept_elsewhere_is_not_measured_here(tmp_path):
+    assert Session.create("study").store.references is not None
+    assert Place("cpu", tmp_path).session("study").store.references is None
 
 
 def test_parts_by_name():

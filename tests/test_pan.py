@@ -142,3 +142,13 @@ def test_group_norm():
     assert not any(isinstance(part, nn.BatchNorm2d) for part in net.modules())
     for stage in (BASE, ALIGNMENT):
         assert torch.isfinite(sum(losses(net, batch(), stage).values()))
+
+
+def test_positions_are_not_rounded_with_the_maps():
+    """A grid in bf16 would be off by up to a twentieth of a pixel of a large map."""
+    torch.manual_seed(0)
+    maps, theta = torch.randn(2, 3, 56, 56), torch.tensor([[[0.7, 0, 0.1], [0, 0.6, -0.2]]] * 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = resample(maps.bfloat16(), theta)
+    expected = resample(maps.bfloat16().float(), theta).bfloat16()
+    assert found.dtype == torch.bfloat16 and torch.equal(found, expected)

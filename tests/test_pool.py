@@ -18,8 +18,10 @@ import torch
 from safetensors.torch import load_file
 from tiny_runs import session_in, some
 
+from reidlib.devices import RUNS_ON_GPU
+from reidlib.errors import StoreError
 from reidlib.papers import driver
-from reidlib.run import pool
+from reidlib.run import pool, worker
 from reidlib.run.plan import Planned, plan, work_of
 from reidlib.run.pool import Progress, raise_if_failed, run_missing
 from reidlib.run.session import Session
@@ -310,3 +312,50 @@ def test_starts_come_first_then_tables_long_rows_and_all_seeds_of_a_row_together
     session = SimpleNamespace(profile="study", seeds=2)
     found = [p.key for p in pool.in_order(session, missing)]
     assert found == ["start", "k4", "k2", "k5", "k3", "k1", "figure"]
+
+
+def test_what_stops_the_others_is_the_disk_and_not_a_damaged_file(monkeypatch):
+    def told(error: Exception) -> dict:
+        def run_one(*_, **__):
+            raise error
+
+        monkeypatch.setattr(worker, "run_one", run_one)
+        return worker._train(None, None, None)
+
+    full = StoreError("no space left")
+    full.__cause__ = OSError(28, "no space left on device")
+    assert told(full) == {"event": "failed", "error": "no space left", "stop": True}
+    damaged = told(StoreError("the weights are damaged"))
+    assert damaged == {"event": "failed", "error": "the weights are damaged", "stop": False}
+
+
+def test_a_worker_ends_with_an_error_of_its_gpu(monkeypatch, capsys):
+    """Such errors last as long as the process: the parent starts another one."""
+
+    class Ended(BaseException):
+        pass
+
+    def ended(code: int) -> None:
+        raise Ended(code)
+
+    def run_one(*_, **__):
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(worker, "run_one", run_one)
+    monkeypatch.setattr(worker.os, "_exit", ended)
+    assert "device-side assert" in worker._train(None, None, None)["error"]
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    with pytest.raises(Ended, match="1"):
+        worker._train(None, None, None)
+    assert "device-side assert" in capsys.readouterr().err  # the last words
+
+
+def test_workers_know_how_many_share_a_gpu(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    session = Session.create("bench", results=tmp_path, device="cuda", jobs=5)
+    slots = pool._slots(session, 100)
+    assert [slot["CUDA_VISIBLE_DEVICES"] for slot in slots] == ["0", "1", "0", "1", "0"]
+    assert {slot[RUNS_ON_GPU] for slot in slots} == {"3"}

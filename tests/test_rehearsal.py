@@ -28,8 +28,12 @@ from torch.nn.utils.rnn import PackedSequence
 from reidlib import train
 from reidlib.arguments import PAPERS
 from reidlib.data.formats import imagefolder
+from reidlib.devices import send
 from reidlib.experiment import Experiment, Stage
-from reidlib.models import imgnet
+from reidlib.models import gla, imgnet
+from reidlib.models.parts.gru import last_states
+from reidlib.models.parts.lstm import word_states
+from reidlib.models.parts.packing import pack
 from reidlib.papers import driver
 from reidlib.profiles import PROFILES
 from reidlib.run.session import Session
@@ -142,7 +146,7 @@ def rehearsed(every) -> list[Experiment]:
 @pytest.fixture(scope="module")
 def session(tmp_path_factory) -> Iterator[Session]:
     yield Session.create("smoke", results=tmp_path_factory.mktemp("rehearsal"), device="cpu")
-    driver._prepared.cache_clear()  # its data is on a GPU that is gone
+    driver._PREPARED.clear()  # its data is on a GPU that is gone
 
 
 # ---------------------------------------------------------------- the rehearsal
@@ -170,9 +174,9 @@ def rehearse(session: Session, experiment: Experiment, evaluated: bool = True) -
 
     def batches(generator: torch.Generator) -> Iterator[Any]:
         with waits() as mine:
-            found = paper.batches(experiment, model, data, generator, "cuda")
-            yield from islice(found, 1)
+            found = [*islice(paper.batches(experiment, model, data, generator, "cuda"), 1)]
         noted.extend(name for name in mine if name != "__int__")  # SSAN counts its epochs
+        return iter(found)
 
     with pretended_gpu():
         data = paper.prepare(experiment, dataset, session.cache, "cuda")
@@ -352,6 +356,21 @@ def test_it_trains_as_the_cpu_does():
         torch.testing.assert_close(found[name], value, rtol=0, atol=0)
 
 
+def test_a_copy_that_is_waited_for_is_counted():
+    x = torch.rand(4)
+    with pretended_gpu():
+        there = torch.rand(1, device="cuda")
+        for work in (lambda: x.to("cuda"), lambda: x.to(there), lambda: x.to(device="cuda"),
+                     lambda: torch.tensor([1.0], device="cuda")):  # fmt: skip
+            with waits() as noted:
+                work()
+            assert noted, work
+        with waits() as noted:
+            send(send(x, "cuda"), "cuda")
+            torch.arange(4, device="cuda")
+        assert not noted
+
+
 def test_waits_are_counted():
     with pretended_gpu():
         x = torch.rand(4, device="cuda")
@@ -364,3 +383,38 @@ def test_waits_are_counted():
             with waits() as noted:
                 work(x.sum() if work is float else x)
             assert noted, work
+
+
+RECURRENT = {
+    "GRU": lambda x: last_states(there(nn.GRU(3, 4, bidirectional=True)), x, PACKED),
+    "LSTM": lambda x: word_states(
+        there(nn.LSTM(3, 4, bidirectional=True)), x, PACKED.batch_sizes
+    ),
+    "GLA's": lambda x: gla._states(there(nn.LSTM(3, 4, batch_first=True)), x[None]),
+}  # fmt: skip
+PACKED = pack([(torch.tensor([[1, 2, 3], [4, 5, 0]]), torch.tensor([3, 2]))])
+
+
+def there(network: nn.Module) -> nn.Module:
+    """On the GPU; notes what it is given, and under which autocast."""
+
+    def note(module: nn.Module, inputs: tuple) -> None:
+        x = inputs[0].data if isinstance(inputs[0], PackedSequence) else inputs[0]
+        SEEN.append((x.dtype, torch.is_autocast_enabled("cuda")))
+
+    network = network.to("cuda")
+    network.register_forward_pre_hook(note)
+    return network
+
+
+SEEN: list[tuple] = []
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_recurrent_networks_are_not_left_to_autocast(name):
+    """cuDNN's would compute in fp16 under an autocast to bf16, without any scaling of the loss."""
+    SEEN.clear()
+    with pretended_gpu(), torch.autocast("cuda", torch.bfloat16):
+        states = RECURRENT[name](torch.randn(5, 3).to("cuda").bfloat16())
+        assert states.dtype == torch.float32
+    assert [(torch.float32, False)] == SEEN

@@ -12,10 +12,11 @@ from tiny_runs import session_in, some
 from reidlib.arguments import PAPERS
 from reidlib.errors import StoreError, TrainingError
 from reidlib.models.imgnet import IMGNet
+from reidlib.papers import driver
 from reidlib.report.publish import make_banner
 from reidlib.run import reference
 from reidlib.run.keep import keep
-from reidlib.run.plan import plan
+from reidlib.run.plan import plan, planned_for
 from reidlib.run.pool import run_missing
 from reidlib.run.runner import Busy, failure, run_one
 from reidlib.run.session import Session
@@ -126,6 +127,27 @@ def test_a_run_that_another_process_trains_is_busy(data, tmp_path):
     finally:
         leave.set()
         thread.join()
+
+
+def test_the_time_of_a_resumed_run_is_that_of_all_its_processes(data, tmp_path, monkeypatch):
+    """Epochs before the last are of a process that is gone: told of by the checkpoint alone."""
+    session = session_in(tmp_path, data)
+    (p,) = some(session)[:1]
+    plain = driver.train_and_evaluate
+
+    def resumed(*args, on_epoch, **kwargs):
+        result = plain(*args, on_epoch=None, **kwargs)
+        *earlier, last = result.history
+        for epoch in earlier:
+            epoch["seconds"] = 1000.0
+        on_epoch(last)
+        return result
+
+    run_one(session, planned_for(session, p.experiment.start))
+    monkeypatch.setattr(driver, "train_and_evaluate", resumed)
+    run = run_one(session, p)
+    assert len(run.history) == 3 and run.provenance["epochs_in_this_process"] == 1
+    assert 2000 < run.provenance["wall_s"] < 2100
 
 
 # ------------------------------------------------------------------ precision

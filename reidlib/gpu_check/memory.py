@@ -1,18 +1,21 @@
 """What the profile `paper` needs of a GPU's memory: a step of every network, and the data at rest.
 
-A step's peak is measured with the real batch size and picture size. What the data takes is counted:
+A step's peak is measured with the real batch size and picture size, and so is that of encoding as
+many pictures as a test does at a time. What the data takes is counted:
 pixels of all images of the real dataset at the training's size, which rest on the GPU where they
 fit in 0.6 of what is free, and else stay in the host's memory.
 """
 
+import gc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from reidlib.devices import tested_at_a_time
 from reidlib.experiment import Experiment
-from reidlib.gpu_check.steps import published, set_up
+from reidlib.gpu_check.steps import Bench, published, seen, set_up
 from reidlib.papers import driver
 from reidlib.train import Compute
 
@@ -66,14 +69,37 @@ def measure(experiment: Experiment, folder: Path, compute: Compute, dry: bool) -
         if hasattr(model, "width"):
             model = replace(model, width=0.125)
         experiment = replace(experiment, training=training, model=model)
-    bench = set_up(experiment, "paper", folder, compute, _DRY_BATCH if dry else None)
     gpu = compute.device == "cuda"
+    if gpu:  # of the network before, neither its weights nor its blocks
+        gc.collect()
+        torch.cuda.empty_cache()
+    bench = set_up(experiment, "paper", folder, compute, _DRY_BATCH if dry else None)
     if gpu:
         torch.cuda.reset_peak_memory_stats()
     bench.fit(2)
+    peak = torch.cuda.max_memory_allocated() if gpu else None
+    if gpu:
+        torch.cuda.reset_peak_memory_stats()
+    encode(bench, tested_at_a_time(compute.device) if gpu else _DRY_BATCH)
+    tested = torch.cuda.max_memory_allocated() if gpu else None
+    reserved = torch.cuda.max_memory_reserved() if gpu else None
     return {
         **about,
         "parameters": sum(p.numel() for p in bench.model.parameters()),
-        "peak_gib": round(torch.cuda.max_memory_allocated() / GIB, 2) if gpu else None,
-        "reserved_gib": round(torch.cuda.max_memory_reserved() / GIB, 2) if gpu else None,
+        "peak_gib": _gib(peak),
+        "test_gib": _gib(tested),
+        "reserved_gib": _gib(reserved),
     }
+
+
+def encode(bench: Bench, number: int) -> None:
+    """Show the network so many pictures, as a test does: in fp32, and without gradients."""
+    images, look = seen(bench.model, bench.batch())
+    rows = torch.arange(number, device=images[0].device) % len(images[0])
+    bench.model.eval()
+    with torch.inference_mode():
+        look(*(x[rows] for x in images))
+
+
+def _gib(number: int | None) -> float | None:
+    return None if number is None else round(number / GIB, 2)

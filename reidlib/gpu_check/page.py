@@ -140,7 +140,7 @@ def _evaluation(r: Record) -> list[tuple]:
 def _memory(r: Record) -> list[tuple]:
     return [
         (n["experiment"], n["dataset"], f"{n['image_size'][0]}×{n['image_size'][1]}",
-         n["batch_size"], n["peak_gib"], n["reserved_gib"], n["data_gib"])
+         n["batch_size"], n["peak_gib"], n["test_gib"], n["reserved_gib"], n["data_gib"])
         for n in r.get("networks", ())
     ]  # fmt: skip
 
@@ -184,7 +184,8 @@ _TABLES: tuple[tuple[str, str, tuple[str, ...], Callable[[Record], list[tuple]]]
     (
         "memory",
         "Memory of the profile paper, GiB",
-        ("row", "dataset", "images", "batch", "peak of a step", "reserved", "data at rest"),
+        ("row", "dataset", "images", "batch", "peak of a step", "of a test", "reserved",
+         "data at rest"),
         _memory,
     ),
     (

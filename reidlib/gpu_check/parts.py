@@ -51,8 +51,14 @@ class Place:
         return self.device == "cpu"
 
     def session(self, profile: str) -> Session:
+        """Of this machine's own runs: none that was kept elsewhere counts as measured here."""
         return Session.create(
-            profile, results=self.folder / "runs", seeds=1, device=self.device, jobs=1
+            profile,
+            results=self.folder / "runs",
+            seeds=1,
+            device=self.device,
+            jobs=1,
+            kept=False,
         )
 
 

@@ -178,10 +178,7 @@ def encoders(bench: Bench, batch: Any) -> Callable[[], None]:
     """Forward and backward pass of what a method cannot do without: the networks that see the
     images and, in torch's own form, the recurrent ones that read all words of a step."""
     model, bf16 = bench.model, bench.compute.bf16
-    if hasattr(batch, "whole"):  # the attention paths sit between the blocks of the backbone
-        images, look = (batch.whole, batch.parts), model.encode
-    else:
-        images, look = (batch.images,), model.backbone
+    images, look = seen(model, batch)
     readers = [(*reader, bench.compute.device) for reader in _readers(model, batch)]
 
     def run() -> None:
@@ -199,6 +196,13 @@ def encoders(bench: Bench, batch: Any) -> Callable[[], None]:
         model.zero_grad(set_to_none=True)
 
     return run
+
+
+def seen(model: nn.Module, batch: Any) -> tuple[tuple[Tensor, ...], Callable[..., Any]]:
+    """The pictures of a batch, and the network that sees them."""
+    if hasattr(batch, "whole"):  # the attention paths sit between the blocks of the backbone
+        return (batch.whole, batch.parts), model.encode
+    return (batch.images,), model.backbone
 
 
 def _tensors(found: Any) -> list[Tensor]:

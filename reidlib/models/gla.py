@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reidlib.devices import in_fp32
+from reidlib.devices import in_fp32, send
 from reidlib.errors import DataError, UsageError
 from reidlib.losses import identity_loss
 from reidlib.models.parts.backbones import backbone
@@ -155,8 +155,9 @@ class GLA(nn.Module):
             raise DataError("GLA: a description or phrase without words, or none at all")
         parts, groups = [], length_groups(lengths.cpu())
         for rows, ends in groups:
-            h, _ = self.lstm(self.W_e(tokens[rows.to(tokens.device), : int(ends.max())]))
-            parts.append(h[torch.arange(len(h), device=h.device), (ends - 1).to(h.device)])
+            e = self.W_e(tokens[send(rows, tokens.device), : int(ends.max())])
+            h = _states(self.lstm, e)
+            parts.append(h[torch.arange(len(h), device=h.device), send(ends - 1, h.device)])
         return _in_order(parts, groups)
 
     def _need(self, there: bool, what: str) -> None:
@@ -201,13 +202,14 @@ class GLA(nn.Module):
         self._need(self.cfg.L_rec, "reconstructs no phrases")
         parts, groups = [], length_groups(phrase_lengths)
         for rows, M in groups:
-            on_device = rows.to(phrases.device)
+            on_device = send(rows, phrases.device)
             P, start = phrases[on_device, : int(M.max())], psi_hat[on_device, None]
             e = self.decoder_W_e(F.pad(P, (1, 0)))  # e_0 (start) ... e_M, (n, longest + 1, d)
-            h, _ = self.decoder_lstm(torch.cat((start.to(e), e), 1))
-            h = h[:, 1:]  # h_1 ... h_{M+1}: what follows psi_hat alone predicts nothing
+            h = _states(self.decoder_lstm, torch.cat((start.to(e), e), 1))[
+                :, 1:
+            ]  # h_1 ... h_{M+1}: what follows psi_hat alone predicts nothing
             real = torch.arange(e.shape[1]) <= M[:, None]  # (n, longest + 1)
-            row, step = (index.to(e.device) for index in real.nonzero(as_tuple=True))
+            row, step = (send(index, e.device) for index in real.nonzero(as_tuple=True))
             logits = self.W_oh(h[row, step]) + self.W_oe(e[row, step])  # (words and ends, D)
             targets = F.pad(P, (0, 1))[row, step]  # o_1 ... o_M, end
             nll = F.cross_entropy(logits.float(), targets, reduction="none")
@@ -284,9 +286,9 @@ class GLA(nn.Module):
         if len(counts) != len(Psi) or counts.min() < 1:
             raise DataError("GLA: expected at least one phrase for each of the images")
         owner = phrase_owner(phrase_offsets)
-        weight = (1 / (len(counts) * counts[owner])).to(Psi.device, torch.float32)
+        weight = send(1 / (len(counts) * counts[owner]), Psi.device)
         theta_l = self.encode_phrases(phrases, phrase_lengths)
-        _, psi_hat = self.attend(Psi, theta_l, owner.to(Psi.device))
+        _, psi_hat = self.attend(Psi, theta_l, send(owner, Psi.device))
         return (weight * self.phrase_nll(psi_hat, phrases, phrase_lengths)).sum()
 
     # ------------------------------------------------------------------ tensors to tensors
@@ -328,10 +330,17 @@ def length_groups(lengths: Tensor) -> list[tuple[Tensor, Tensor]]:
     ]
 
 
+def _states(lstm: nn.LSTM, x: Tensor) -> Tensor:
+    """All hidden states: (rows, words, E) -> (rows, words, H). Under autocast cuDNN would compute
+    in fp16, whatever was asked for."""
+    with in_fp32(x):
+        return lstm(x.float())[0]
+
+
 def _in_order(parts: list[Tensor], groups: list[tuple[Tensor, Tensor]]) -> Tensor:
     """What was computed group by group, in the order of the rows again."""
     back = torch.cat([rows for rows, _ in groups]).argsort()
-    return torch.cat(parts)[back.to(parts[0].device)]
+    return torch.cat(parts)[send(back, parts[0].device)]
 
 
 def pool_neighbors(Psi: Tensor, pool: int) -> Tensor:

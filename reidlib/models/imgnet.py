@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reidlib.devices import in_fp32
+from reidlib.devices import in_fp32, send
 from reidlib.errors import DataError, UsageError
 from reidlib.losses import identity_loss, ranking_loss
 from reidlib.metrics.first_match import first_match_ranks
@@ -270,7 +270,7 @@ class IMGNet(nn.Module):
         """
         texts = [(tokens, lengths), (phrases, phrase_lengths)]
         packed = pack(texts if parts else texts[:1])
-        x = self.W_e(packed.tokens.to(self.W_e.weight.device))  # (words, E), Eq 7
+        x = self.W_e(send(packed.tokens, self.W_e.weight.device))  # (words, E), Eq 7
         e = last_states(self.gru, x, packed)  # (M + R, P), Eq 8-10
         M = len(tokens)
         TS = self.sentence_fc(self.sentence_norm(e[:M]))  # (M, P)
@@ -389,10 +389,11 @@ def phrase_regions(MP: Tensor, offsets: Tensor, tolerance: float = 1e-6) -> Regi
     if len(MP) == len(counts) * most:  # all captions have as many
         return _regions(MP.unflatten(0, (-1, most)), 1 / most - tolerance, None)
     real = torch.arange(most) < counts[:, None]  # (M, n)
-    slots = real.flatten().nonzero().squeeze(1).to(MP.device)
+    slots = send(real.flatten().nonzero().squeeze(1), MP.device)
     padded = MP.new_zeros(real.numel(), MP.shape[1]).index_copy(0, slots, MP)
-    floor = (1 / counts - tolerance).to(MP)[:, None, None]
-    return _regions(padded.unflatten(0, real.shape), floor, real.to(MP)[:, :, None])
+    floor = send(1 / counts - tolerance, MP.device)[:, None, None]
+    shown = send(real, MP.device).to(MP)[:, :, None]
+    return _regions(padded.unflatten(0, real.shape), floor, shown)
 
 
 def _regions(M: Tensor, floor: Tensor | float, real: Tensor | None) -> Regions:

@@ -276,6 +276,10 @@ def fingerprint(experiment: Experiment, dataset: Dataset) -> str:
     return f"{dataset.fingerprint}+{beside}" if beside else dataset.fingerprint
 
 
+_PREPARED: dict[tuple, Any] = {}
+_DATASETS = 2
+
+
 def prepared(
     prepare: Callable[..., Data],
     dataset: Dataset,
@@ -284,22 +288,18 @@ def prepared(
     device: str,
     **settings: Any,
 ) -> Data:
-    """What `prepare` makes of a dataset, kept for the next run of the same process."""
+    """What `prepare` makes of a dataset, kept for the next runs of the same process: of two
+    datasets, as a pretraining's and a paper's take turns. The older one goes before another comes,
+    which may need its place on a GPU."""
     key = prepare, Hashed(dataset), image_size, cache_dir, device, tuple(settings.items())
-    return _prepared(*key)
-
-
-@lru_cache(maxsize=2)
-def _prepared(
-    prepare: Callable[..., Any],
-    hashed: Hashed,
-    image_size: tuple[int, int],
-    cache_dir: Path,
-    device: str,
-    settings: tuple[tuple[str, Any], ...],
-) -> Any:
+    if key in _PREPARED:
+        _PREPARED[key] = _PREPARED.pop(key)  # the latest
+        return _PREPARED[key]
+    while len(_PREPARED) >= _DATASETS:
+        del _PREPARED[next(iter(_PREPARED))]
     place = {"image_size": image_size, "cache_dir": cache_dir, "device": device}
-    return prepare(hashed.dataset, **place, **dict(settings))
+    _PREPARED[key] = prepare(dataset, **place, **settings)
+    return _PREPARED[key]
 
 
 # ---------------------------------------------------------------- training

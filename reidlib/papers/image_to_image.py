@@ -6,6 +6,7 @@ Each method is a module of its own in `reidlib.models` with `METRIC` that a gall
 `evaluate` from here as they are.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from reidlib.data.batches import tuples
 from reidlib.data.batches.tuples import DescribedData, ImageSplit, TupleBatch
 from reidlib.data.dataset import Dataset
+from reidlib.devices import tested_at_a_time
 from reidlib.experiment import Experiment, Stage
 from reidlib.metrics.first_match import chance_levels
 from reidlib.metrics.measures import Ranking
@@ -158,7 +160,11 @@ def search(
         ranks={name: r.first for name, r in rankings.items() if name != SINGLE_SHOT},
         people=dict.fromkeys(rankings, np.asarray(data.query.pids)),
         scores={name: r.query_scores(ks) for name, r in rankings.items()},
-        chance={name: _chance(r, data, ks) for name, r in rankings.items() if name != SINGLE_SHOT}
+        chance={
+            name: _chance(r, data, rules["exclude"], ks)
+            for name, r in rankings.items()
+            if name != SINGLE_SHOT
+        }
         | ({SINGLE_SHOT: _single_shot_chance(data, ks)} if SINGLE_SHOT in rankings else {}),
         headline=f"Top-1 {values['Top-1']:.2f}{mean_ap} ({name})",
         queries=len(data.query.frame),
@@ -167,16 +173,25 @@ def search(
 
 
 @torch.inference_mode()
-def encode(embed: Callable[[Tensor], Tensor], split: ImageSplit, batch_size: int = 256) -> Tensor:
+def encode(embed: Callable[[Tensor], Tensor], split: ImageSplit) -> Tensor:
     """Embeddings of all images: float32 (N, d) on the images' device."""
-    rows = torch.arange(len(split.frame)).split(batch_size)
+    rows = torch.arange(len(split.frame)).split(tested_at_a_time(split.images.device))
     return torch.cat([embed(split.images.batch(part)) for part in rows])
 
 
-def _chance(ranking: Ranking, data: Searched, ks: Sequence[int]) -> dict[str, float]:
-    """What a ranking at random reaches, in percent; bad boxes (pid -1) are not ranked."""
-    ranked = int((np.asarray(data.gallery.pids) >= 0).sum())
-    return chance_levels(ranking.good[ranking.valid], ranked, ks)
+def _chance(ranking: Ranking, data: Searched, exclude: str, ks: Sequence[int]) -> dict[str, float]:
+    """What a ranking at random reaches, in percent; bad boxes (pid -1) are not ranked, nor is what
+    else is junk for a query: see `rank_features`."""
+    kept = np.asarray(data.gallery.pids) >= 0
+
+    def shown(split: ImageSplit) -> list[tuple[int, int]]:
+        """Who is shown where, as far as it decides what is junk."""
+        pids = np.asarray(split.pids) * (exclude != "camera")
+        return list(zip(pids.tolist(), np.asarray(split.camids).tolist(), strict=True))
+
+    junk = Counter(place for place, ranked in zip(shown(data.gallery), kept, strict=True) if ranked)
+    ranked = kept.sum() - np.array([junk[place] for place in shown(data.query)])
+    return chance_levels(ranking.good[ranking.valid], ranked[ranking.valid], ks)
 
 
 def _single_shot_chance(data: Searched, ks: Sequence[int]) -> dict[str, float]:

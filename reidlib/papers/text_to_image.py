@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from reidlib.data.batches import pairs
 from reidlib.data.batches.pairs import Batch, TextImageData, TextImageSplit, text_of
 from reidlib.data.dataset import Dataset
+from reidlib.devices import tested_at_a_time
 from reidlib.experiment import Experiment, Stage
 from reidlib.metrics.first_match import chance_levels, first_match_ranks, top_k
 from reidlib.models.parts.codes import concatenate, fuse
@@ -88,11 +89,11 @@ def rank(model: nn.Module, split: TextImageSplit) -> dict[str, np.ndarray]:
 
 
 @torch.inference_mode()
-def encode_images(model: nn.Module, split: TextImageSplit, batch_size: int = 256) -> Any:
+def encode_images(model: nn.Module, split: TextImageSplit) -> Any:
     """Codes of all images of a split, in their order and in fp32; leaves the model in evaluation
     mode."""
     model.eval()
-    rows = torch.arange(len(split.frame)).split(batch_size)
+    rows = torch.arange(len(split.frame)).split(tested_at_a_time(split.images.device))
     return concatenate([model.encode_images(split.images.batch(part)) for part in rows])
 
 

@@ -16,6 +16,7 @@ import torch
 from tqdm.auto import tqdm
 
 from reidlib.arguments import PAPERS
+from reidlib.devices import RUNS_ON_GPU
 from reidlib.errors import ReidlibError, TrainingError, UsageError
 from reidlib.papers import driver
 from reidlib.profiles import get_profile
@@ -256,10 +257,8 @@ def _slots(session: Session, runs: int) -> list[dict[str, str]]:
         threads = str(max(1, cpu_count() // jobs))
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
         names = visible if visible != [""] else [str(i) for i in range(gpus)]
-        return [
-            {"CUDA_VISIBLE_DEVICES": names[i % gpus], "OMP_NUM_THREADS": threads}
-            for i in range(jobs)
-        ]
+        shared = {RUNS_ON_GPU: str(-(-jobs // gpus)), "OMP_NUM_THREADS": threads}
+        return [{"CUDA_VISIBLE_DEVICES": names[i % gpus], **shared} for i in range(jobs)]
     # One thread per run where runs are small: two runs side by side beat one on two threads,
     # and results do not depend on how many cores there are.
     default = cpu_count() if profile.threads == 1 else 1

@@ -73,7 +73,8 @@ def run_one(
         compute = compute or Compute.choose(session.device, session.threads, session.precision)
         if compute.threads is not None:
             torch.set_num_threads(compute.threads)
-        torch.backends.cudnn.allow_tf32 = False  # fp32, of tests above all, has all of its 32 bits
+        # fp32, of tests above all, has all of its 32 bits, whatever the environment says.
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         began = time.time()
         history: list[dict[str, Any]] = []
 
@@ -98,6 +99,7 @@ def run_one(
             write_atomic(folder / FAILURE, text + "\n")
             raise
         write_history(folder / HISTORY, result.history)
+        earlier = result.history[: len(result.history) - len(history)]  # before it was resumed
         provenance = {
             "versions": versions(),
             "git": git_commit(),
@@ -107,7 +109,7 @@ def run_one(
             "precision": compute.precision,
             "threads": torch.get_num_threads(),
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
-            "wall_s": round(time.time() - began, 2),
+            "wall_s": round(time.time() - began + sum(e["seconds"] for e in earlier), 2),
             "epochs_in_this_process": len(history),
             **result.evaluated.notes,
         }

@@ -63,6 +63,7 @@ class Session:
     world_seed: int = 0
     imagefolder: Path | None = None  # pictures in class folders, to pretrain on
     precision: str = "auto"  # of trainings: "auto" | "fp32" | "bf16"
+    kept: bool = True  # whether runs below results/reference count as finished
 
     @classmethod
     def create(
@@ -76,6 +77,7 @@ class Session:
         world_seed: int = 0,
         imagefolder: str | Path | None = None,
         precision: str = "auto",
+        kept: bool = True,
     ) -> "Session":
         """Check the arguments at once; `seeds` is the profile's own number by default.
 
@@ -107,6 +109,7 @@ class Session:
             world_seed=world_seed,
             imagefolder=None if imagefolder is None else Path(imagefolder).resolve(),
             precision=precision,
+            kept=kept,
         )
 
     @property
@@ -122,7 +125,7 @@ class Session:
     @property
     def store(self) -> Store:
         references = project_root() / "results" / "reference" / self.profile / "runs"
-        return Store(self.folder, references, self.precision)
+        return Store(self.folder, references if self.kept else None, self.precision)
 
     @property
     def precision_of_keys(self) -> str:

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from queue import Queue
 from typing import Any
 
+import torch
+
 from reidlib.errors import ReidlibError, StoreError
 from reidlib.run.plan import Planned
 from reidlib.run.runner import Busy, run_one
@@ -63,11 +65,20 @@ def _train(session: Session, planned: Planned, tell: Callable[..., None]) -> dic
         run = run_one(session, planned, on_epoch=lambda record: tell("epoch", **record))
     except Busy:
         return {"event": "busy"}
-    except StoreError as error:  # a full disk: the other runs would end in the same way
-        return {"event": "failed", "error": str(error), "stop": True}
+    except StoreError as error:
+        # A full disk: the other runs would end in the same way. Not so a damaged weight file.
+        return {
+            "event": "failed", "error": str(error), "stop": isinstance(error.__cause__, OSError)
+        }  # fmt: skip
     except ReidlibError as error:
         return {"event": "failed", "error": str(error)}
     except Exception:  # reported to the parent, which goes on with the other runs
+        if torch.cuda.is_initialized():
+            # Most errors of a GPU last as long as the process: every run after this one would end
+            # in it, too. The parent tells this run by our last words, and starts another worker.
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
         return {"event": "failed", "error": traceback.format_exc()}
     took = f"{run.metrics['headline']} ({run.metrics['seconds']:.0f} s)"
     return {"event": "done", "outcome": took}

@@ -15,6 +15,7 @@ from reidlib.data.batches.tuples import ImageSplit
 from reidlib.data.dataset import Dataset
 from reidlib.data.formats import attributes, peta
 from reidlib.data.formats.attributes import AttributeTable
+from reidlib.devices import send
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,6 @@ def batches_of_persons(
     ):
         yield AttributedBatch(
             images=data.train.images.batch(rows, flip=flip, crop_pad=crop_pad, generator=generator),
-            labels=data.labels[rows].to(device),
-            known=data.known[rows].to(device),
+            labels=send(data.labels[rows], device),
+            known=send(data.known[rows], device),
         )

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from reidlib.data import content
 from reidlib.data.formats.decoding import read_rgb
+from reidlib.devices import room_for_data, send
 from reidlib.errors import DataError
 from reidlib.files import check_space, disk_errors, locked, read_regular, write_atomic
 
@@ -28,7 +29,6 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _DECODING_VERSION = 2  # raised when decoded images change
 _WINDOW = 32  # images in flight per decoding thread
-_DEVICE_SHARE = 0.6  # of the free device memory that a split may take
 
 Read = Callable[[Path, tuple[int, int]], np.ndarray]  # a file and (height, width) -> pixels
 
@@ -195,7 +195,7 @@ def _decoded(
 class DevicePixels:
     """Pixels of a split, uint8 (N, h, w, c), of which batches are taken, flipped and cropped.
 
-    They rest on the device if they fit there (in 0.6 of its free memory). Else, and on a CPU, the
+    They rest on the device if there is room (`room_for_data`). Else, and on a CPU, the
     given array is used as it is, and each batch goes to the device through pinned memory.
     """
 
@@ -205,8 +205,7 @@ class DevicePixels:
             pixels = pixels.copy()  # torch has no read-only tensors
         stored = torch.from_numpy(pixels)
         if self.device.type == "cuda":
-            free = torch.cuda.mem_get_info(self.device)[0]
-            fits = stored.nbytes <= _DEVICE_SHARE * free
+            fits = stored.nbytes <= room_for_data(self.device)
             stored = stored.to(self.device) if fits else stored
         elif self.device.type != "cpu":
             stored = stored.to(self.device)
@@ -236,7 +235,7 @@ class DevicePixels:
         return _all_at_once(pixels, flips, tops, lefts, crop_pad)
 
     def _gather(self, index: Tensor) -> Tensor:
-        index = index.to(self._stored.device)
+        index = send(index, self._stored.device)
         if self.on_device:
             return self._stored.index_select(0, index)
         shape = (len(index), *self._stored.shape[1:])
@@ -326,7 +325,7 @@ def _all_at_once(
     rows = torch.arange(len(images), device=images.device)
     if flips is not None:
         images = torch.cat([images, images.flip(2)])
-        rows = rows + len(rows) * flips.to(images.device)
+        rows = rows + len(rows) * send(flips, images.device)
     if tops is None or lefts is None:
         return images if flips is None else images.index_select(0, rows)
     height, width = images.shape[1:3]
@@ -334,7 +333,7 @@ def _all_at_once(
     # All windows as one view (n, 2p+1, 2p+1, h, w, c) of the padded images: nothing is copied
     # before the one window per image is picked.
     views = padded.unfold(1, height, 1).unfold(2, width, 1).permute(0, 1, 2, 4, 5, 3)
-    return views[rows, tops.to(images.device), lefts.to(images.device)]
+    return views[rows, send(tops, images.device), send(lefts, images.device)]
 
 
 def _one_by_one(

@@ -161,8 +161,8 @@ def pairs(
     chance = draw(len(captions), flip, crop_pad, generator)
     return Batch(
         images=split.images.apply(image_ids, *chance, crop_pad),
-        image_ids=image_ids.to(device),
-        labels=split.labels[captions].to(device),
+        image_ids=send(image_ids, device),
+        labels=send(split.labels[captions], device),
         text=text_of(split, captions),
         weak=None if weak is None else text_of(split, weak),
         masks=None if split.masks is None else split.masks.apply(image_ids, *chance, crop_pad),

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from reidlib.data.batches.poses import Poses
 from reidlib.data.formats.keypoints import JOINTS
+from reidlib.devices import send
 
 REGIONS = ("whole body", "head", "upper body", "upper legs", "lower legs")
 _JOINTS_OF = (
@@ -102,7 +103,7 @@ def flipped(boxes: Tensor, flips: Tensor) -> Tensor:
     """Boxes (B, 5, 4) in mirrored images, where `flips`, bool (B,), is on."""
     left, top, right, bottom = boxes.unbind(2)
     mirrored = torch.stack((1 - right, top, 1 - left, bottom), 2)
-    return torch.where(flips.to(boxes.device)[:, None, None], mirrored, boxes)
+    return torch.where(send(flips, boxes.device)[:, None, None], mirrored, boxes)
 
 
 def cut(images: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,6 +25,7 @@ from reidlib.data.batches.images import IMAGENET_MEAN, IMAGENET_STD, DevicePixel
 from reidlib.data.dataset import Dataset
 from reidlib.data.formats.coco_keypoints import Person, mask_of
 from reidlib.data.formats.decoding import MAX_PIXELS, read_rgb
+from reidlib.devices import send
 from reidlib.errors import DataError
 from reidlib.experiment import hash_json
 from reidlib.files import check_space, disk_errors, locked
@@ -302,20 +303,20 @@ def batch(
 ) -> PoseBatch:
     """The people `rows`, varied at random, and their targets, on `device`."""
     matrix, flips = draw(len(rows), people.size, augmentation, generator)
-    pixels = people.pixels.take(rows, flips, None, None, 0).to(device)
+    pixels = send(people.pixels.take(rows, flips, None, None, 0), device)
     pixels = _moved(pixels.permute(0, 3, 1, 2).float(), matrix)
     mean, std = (
-        torch.tensor(v, device=device)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD)
+        send(torch.tensor(v), device)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD)
     )
     images = (pixels[:, :3] / 255 - mean) / std
-    joints = pose_targets.moved(people.joints[rows], matrix, flips, people.size).to(device)
+    joints = send(pose_targets.moved(people.joints[rows], matrix, flips, people.size), device)
     return PoseBatch(
         images=images.contiguous(memory_format=torch.channels_last),
         H=pose_targets.confidence_maps(joints, people.size),
         C=pose_targets.affinity_fields(joints, people.size),
         W=pose_targets.weights(pixels[:, 3] > 127),
         joints=joints,
-        heights=(people.heights[rows] * matrix[:, :, :2].det().abs().sqrt()).to(device),
+        heights=send(people.heights[rows] * matrix[:, :, :2].det().abs().sqrt(), device),
     )
 
 
@@ -347,6 +348,6 @@ def _moved(pixels: Tensor, matrix: Tensor) -> Tensor:
     edge = torch.tensor([1 / width - 1, 1 / height - 1])
     A = half[:, None] * back / half
     t = (-(back @ shift)[..., 0]) * half + edge - (A @ edge)
-    theta = torch.cat((A, t[..., None]), 2).to(pixels.device)
+    theta = send(torch.cat((A, t[..., None]), 2), pixels.device)
     grid = F.affine_grid(theta, list(pixels.shape), align_corners=False)
     return F.grid_sample(pixels, grid, mode="bilinear", align_corners=False)

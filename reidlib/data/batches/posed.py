@@ -16,6 +16,7 @@ from reidlib.data.batches.poses import Poses, canonical_poses, complete
 from reidlib.data.batches.tuples import ImageSplit
 from reidlib.data.dataset import Dataset
 from reidlib.data.formats import keypoints
+from reidlib.devices import send
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def take(
     """
     flips, tops, lefts = draw(len(index), flip, crop_pad, generator)
     images = split.images.apply(index, flips, tops, lefts, crop_pad)
-    mine = boxes[index.to(boxes.device)]
+    mine = boxes[send(index, boxes.device)]
     return parts.cut(images, mine if flips is None else parts.flipped(mine, flips))
 
 
@@ -139,4 +140,4 @@ def shuffled_batches(
             order = torch.randperm(len(labels), generator=generator)
         rows = order[(number % per_pass) * size :][:size]
         whole, cut = take(split, boxes, rows, flip=flip, crop_pad=crop_pad, generator=generator)
-        yield PartBatch(whole, cut, labels[rows].to(device))
+        yield PartBatch(whole, cut, send(labels[rows], device))

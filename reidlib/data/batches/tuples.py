@@ -18,6 +18,7 @@ from reidlib.data.dataset import Dataset
 from reidlib.data.language.encoding import EncodedText
 from reidlib.data.language.tagger import load_tagger
 from reidlib.data.language.words import Vocabulary
+from reidlib.devices import send
 
 KINDS = ("jnp", "pp")  # the noun phrases of GLA, see `reidlib.data.language.phrases`
 
@@ -165,7 +166,7 @@ def batches_of_tuples(
     ):
         yield TupleBatch(
             images=tuples.images.batch(rows, flip=flip, crop_pad=crop_pad, generator=generator),
-            labels=tuples.labels[rows].to(device),
+            labels=send(tuples.labels[rows], device),
             text=_NO_TEXT
             if tuples.text is None
             else to_text(tuples.text.take(captions.numpy()), device),
@@ -185,6 +186,6 @@ def batches_of_images(
     for rows in shuffled(len(tuples.labels), generator, batch_size):
         yield TupleBatch(
             images=tuples.images.batch(rows, flip=flip, crop_pad=crop_pad, generator=generator),
-            labels=tuples.labels[rows].to(device),
+            labels=send(tuples.labels[rows], device),
             text=_NO_TEXT,
         )

@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reidlib.data.batches.samplers import shuffled
+from reidlib.devices import send
 from reidlib.errors import DataError
 from reidlib.losses import identity_loss
 from reidlib.models.parts.backbones import backbone, scaled_channels
@@ -216,7 +217,7 @@ def place_in_window(
     start = (noise * (room + 1)).long() if at_random else room // 2
     column = torch.arange(window) - start[:, None]  # word of each place
     inside = (column >= 0) & (column < lengths[:, None])
-    column, inside = torch.where(inside, column, 0).to(tokens.device), inside.to(tokens.device)
+    column, inside = (send(x, tokens.device) for x in (torch.where(inside, column, 0), inside))
     return torch.where(inside, tokens.gather(1, column), 0)
 
 

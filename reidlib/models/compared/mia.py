@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reidlib.devices import in_fp32
+from reidlib.devices import in_fp32, send
 from reidlib.losses import identity_loss, ranking_loss
 from reidlib.models.parts.backbones import backbone
 from reidlib.models.parts.codes import cosines, draw_shuffled
@@ -115,12 +115,12 @@ class MIA(nn.Module):
         cfg, B = self.cfg, len(tokens)
         rows, real = first_phrases(phrase_offsets - phrase_offsets[0], cfg.phrases)
         kept = rows[real]
-        phrases = phrases[kept.to(phrases.device), : cfg.phrase_words]
+        phrases = phrases[send(kept, phrases.device), : cfg.phrase_words]
         phrase_lengths = phrase_lengths[kept].clamp_max(cfg.phrase_words)
         packed = pack([(tokens, lengths), (phrases, phrase_lengths)])
         h = last_states(self.gru, self.W_e(packed.tokens), packed)  # (B + R, 2 P)
         f = self.phrase_mlp(self.phrase_fc(h[B:]))
-        real = real.to(f.device)
+        real = send(real, f.device)
         f_p = f.new_zeros(*real.shape, cfg.P).masked_scatter(real[:, :, None], f)
         return TextCodes(self.sentence_fc(h[:B]), f_p, real)
 

@@ -173,5 +173,6 @@ def resample(maps: Tensor, theta: Tensor) -> Tensor:
     the last, shows what is at theta (x, y, 1) of the map; bilinear, 0 outside. A diagonal below 1
     zooms in. Source: Jaderberg et al., Spatial transformer networks (2015), Eq 1 and 5.
     """
-    grid = F.affine_grid(theta.float(), list(maps.shape), align_corners=True)
-    return F.grid_sample(maps, grid.to(maps), align_corners=True)
+    with in_fp32(maps):  # bf16 would move positions by a twentieth of a pixel
+        grid = F.affine_grid(theta.float(), list(maps.shape), align_corners=True)
+        return F.grid_sample(maps.to(grid), grid, align_corners=True).to(maps)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.utils.rnn import PackedSequence
 
+from reidlib.devices import in_fp32, send
 from reidlib.models.parts.packing import Packed, reversed_words, row_lengths
 
 
@@ -22,8 +23,9 @@ def last_states(gru: nn.GRU, x: Tensor, packed: Packed) -> Tensor:
     """
     device = x.device
     if device.type != "cpu":
-        order = packed.order.to(device), packed.back.to(device)
-        _, h = gru(PackedSequence(x, packed.batch_sizes, *order))
+        order = send(packed.order, device), send(packed.back, device)
+        with in_fp32(x):  # under autocast cuDNN would compute in fp16, whatever was asked for
+            _, h = gru(PackedSequence(x.float(), packed.batch_sizes, *order))
         return torch.cat((h[0], h[1]), 1)
     with torch.autocast("cpu", enabled=False):
         x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

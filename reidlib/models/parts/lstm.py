@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.utils.rnn import PackedSequence
 
+from reidlib.devices import in_fp32
 from reidlib.models.parts.packing import reversed_words
 
 
@@ -24,7 +25,8 @@ def word_states(lstm: nn.LSTM, x: Tensor, batch_sizes: Tensor) -> Tensor:
     packed order. batch_sizes: int64 (steps,) on the CPU.
     """
     if x.device.type != "cpu":
-        states = lstm(PackedSequence(x, batch_sizes))[0].data
+        with in_fp32(x):  # under autocast cuDNN would compute in fp16, whatever was asked for
+            states = lstm(PackedSequence(x.float(), batch_sizes))[0].data
         return states.unflatten(1, (2, -1)).transpose(0, 1)
     with torch.autocast("cpu", enabled=False):
         x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

@@ -10,6 +10,7 @@ from torch import Tensor
 from reidlib.data.batches import posed
 from reidlib.data.batches.posed import PartBatch, PosedData, PosedSplit, shuffled_batches, take
 from reidlib.data.dataset import Dataset
+from reidlib.devices import send, tested_at_a_time
 from reidlib.experiment import Experiment, Stage
 from reidlib.models.attention_driven import EVALUATIONS, AttentionDriven, Features
 from reidlib.papers.driver import Evaluated, prepared
@@ -106,7 +107,7 @@ def notes(model: AttentionDriven, data: PosedData) -> dict[str, object]:
 def boxes_of(model: AttentionDriven, split: PosedSplit) -> Tensor:
     """Boxes of body and parts as the model takes them, float (N, 5, 4), on the images' device."""
     boxes = split.boxes(model.cfg.aligned, model.cfg.beta).boxes
-    return boxes.to(split.images.device)
+    return send(boxes, split.images.device)
 
 
 @torch.inference_mode()
@@ -116,10 +117,10 @@ def embeddings(model: AttentionDriven, split: PosedSplit) -> dict[str, Tensor]:
 
 
 @torch.inference_mode()
-def encode(model: AttentionDriven, split: PosedSplit, batch_size: int = 256) -> Features:
+def encode(model: AttentionDriven, split: PosedSplit) -> Features:
     """E_g float32 (N, 256) and E float32 (N, 4, 128) of all images of a split."""
     model.eval()
     boxes = boxes_of(model, split)
-    rows = torch.arange(len(split.frame)).split(batch_size)
+    rows = torch.arange(len(split.frame)).split(tested_at_a_time(split.images.device))
     blocks = [model.encode(*take(split, boxes, part)) for part in rows]
     return Features(*(torch.cat(block) for block in zip(*blocks, strict=True)))

@@ -11,6 +11,7 @@ from torch import Tensor
 from reidlib.data.batches import attributed
 from reidlib.data.batches.attributed import AttributedBatch, AttributedData, batches_of_persons
 from reidlib.data.dataset import Dataset
+from reidlib.devices import tested_at_a_time
 from reidlib.experiment import Experiment, Stage
 from reidlib.models.fgsam import FGSAM, UNLABELED
 from reidlib.papers.driver import Evaluated, prepared
@@ -87,10 +88,11 @@ def evaluate(model: FGSAM, data: AttributedData, compute: Compute) -> Evaluated:
 
 
 @torch.inference_mode()
-def recognized(model: FGSAM, data: AttributedData, batch_size: int = 256) -> Tensor:
+def recognized(model: FGSAM, data: AttributedData, batch_size: int | None = None) -> Tensor:
     """The classes that the model sees in the queries' images: int64 (Q, A)."""
     classes = []
-    for rows in torch.arange(len(data.query.frame)).split(batch_size):
+    numbers = torch.arange(len(data.query.frame))
+    for rows in numbers.split(batch_size or tested_at_a_time(data.query.images.device)):
         logits = model.attribute_logits(model.encode(data.query.images.batch(rows)))
         classes.append(torch.stack([values.argmax(1) for values in logits], 1).cpu())
     return torch.cat(classes)

@@ -17,6 +17,7 @@ from reidlib.data.batches.tuples import (
     tuples_of,
 )
 from reidlib.data.dataset import Dataset
+from reidlib.devices import tested_at_a_time
 from reidlib.experiment import Experiment, Stage
 from reidlib.metrics.first_match import first_match_ranks
 from reidlib.models.gla import GLA, text_to_image_scores
@@ -92,7 +93,7 @@ def phi(model: GLA):
 def encode_pairs(model: GLA, split: TextImageSplit, batch_size: int = 256) -> tuple[Tensor, Tensor]:
     """psi_bar of all images, float32 (N, d), and theta^g of all captions, float32 (M, d)."""
     model.eval()
-    images = torch.arange(len(split.frame)).split(batch_size)
+    images = torch.arange(len(split.frame)).split(tested_at_a_time(split.images.device))
     psi_bar = [model.encode_images(split.images.batch(rows)).psi_bar for rows in images]
     theta_g = []
     for rows in torch.arange(len(split.captions)).split(batch_size):

@@ -10,6 +10,7 @@ from reidlib.data.batches import pose_people
 from reidlib.data.batches.pose_people import PLAIN, Augmentation, PoseBatch, PoseData
 from reidlib.data.dataset import Dataset
 from reidlib.data.formats.keypoints import JOINTS
+from reidlib.devices import tested_at_a_time
 from reidlib.experiment import Experiment, Stage
 from reidlib.metrics.pck import pck
 from reidlib.models.pose_resolve import Maps, PoseResolveNet, joints_of, pose_losses
@@ -62,7 +63,7 @@ def evaluate(model: PoseResolveNet, data: PoseData, compute: Compute) -> Evaluat
     model.eval()
     nothing = torch.Generator()  # PLAIN leaves nothing to chance
     found, true, heights = [], [], []
-    for rows in torch.arange(len(data.val)).split(256):
+    for rows in torch.arange(len(data.val)).split(tested_at_a_time(compute.device)):
         batch = pose_people.batch(data.val, rows, PLAIN, nothing, compute.device)
         found.append(joints_of(model(batch.images)[-1].H).cpu())
         true.append(batch.joints[:, 0].cpu())

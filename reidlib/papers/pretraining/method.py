@@ -13,6 +13,7 @@ from torch import Tensor
 from reidlib.data.batches.images import DeviceImages, image_cache
 from reidlib.data.dataset import Dataset
 from reidlib.data.formats.strangers import named_labels
+from reidlib.devices import send, tested_at_a_time
 from reidlib.errors import DataError
 from reidlib.experiment import Experiment, Stage
 from reidlib.models.pretraining import FiveBranches, Pretraining, network
@@ -112,7 +113,7 @@ def batches(
             images = data.train.images.batch(
                 rows, flip=settings.flip, crop_pad=settings.crop_pad, generator=generator
             )
-            yield LabelledBatch(images, data.train.labels[rows.to(device)])
+            yield LabelledBatch(images, data.train.labels[send(rows, device)])
 
 
 def losses(model: Network, batch: LabelledBatch, stage: Stage) -> dict[str, Tensor]:
@@ -127,7 +128,7 @@ def evaluate(model: Network, data: LabelledData, compute: Compute) -> Evaluated:
     """
     model.eval()
     images, labels = data.val.images, data.val.labels.cpu()
-    rows = torch.arange(len(images)).split(256)
+    rows = torch.arange(len(images)).split(tested_at_a_time(images.device))
     logits = zip(*(model.logits(images.batch(part)) for part in rows), strict=True)
     accuracy, chance = {}, {}
     for i, (name, blocks) in enumerate(zip(data.values, logits, strict=True)):
