@@ -67,9 +67,10 @@ class Compute:
             )
         if device == "cpu" or not available:
             return cls("cpu", threads, bf16=precision == "bf16")
-        # Older GPUs emulate bf16, several times slower than fp32.
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-        return cls("cuda", threads, bf16=precision == "bf16" or (precision == "auto" and fast))
+        bf16 = precision == "bf16"
+        if precision == "auto":  # older GPUs emulate bf16, which is slower than fp32
+            bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return cls("cuda", threads, bf16)
 
     @property
     def precision(self) -> str:

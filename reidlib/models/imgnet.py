@@ -408,11 +408,11 @@ def kept_attention(cosines: Tensor, floor: Tensor | float, real: Tensor | None =
 
     floor: 1/n - tolerance, a number or (B, 1, 1), above 0; real: (B, n, 1), 0 for padding.
     """
-    kept = _over_floor(cosines, floor, real) * floor
+    kept = over_floor(cosines, floor, real) * floor
     return kept if real is None else kept * real
 
 
-def _over_floor(cosines: Tensor, floor: Tensor | float, real: Tensor | None) -> Tensor:
+def over_floor(cosines: Tensor, floor: Tensor | float, real: Tensor | None) -> Tensor:
     """`kept_attention` in units of `floor`; anything may stand in padding."""
     e = cosines.exp()  # no overflow: cosines are in -1..1
     total = e.sum(1, keepdim=True) if real is None else real.transpose(1, 2) @ e
@@ -429,7 +429,7 @@ def attended_cosine(regions: Regions, unit: Tensor) -> Tensor:
     B, n, _ = regions.unit.shape
     cosines = (regions.unit.flatten(0, 1) @ unit.T).view(B, n, -1)  # cos(M_i, T)
     # The unit of alpha makes no difference to a direction; in padding M_i is 0.
-    alpha = _over_floor(cosines, regions.floor, regions.real)
+    alpha = over_floor(cosines, regions.floor, regions.real)
     dots = regions.norm.transpose(1, 2) @ (alpha * cosines)  # sum of alpha_i |M_i| cos(M_i, T)
     square = (regions.gram @ alpha * alpha).sum(1)  # |V^L|^2
     return dots.squeeze(1) * square.clamp_min(_EPS**2).rsqrt()

@@ -113,9 +113,11 @@ def not_trained(what: str) -> Html:
     return Html(f"<p>{what} has not been trained here in this profile yet.</p>")
 
 
-def source(function: Callable[..., Any] | type) -> Html:
-    """The code of a function as it runs, for the place where its equations stand."""
-    code = highlight(getsource(function), PythonLexer(), HtmlFormatter(cssclass="highlight"))
+def source(function: Callable[..., Any] | type, *more: Callable[..., Any]) -> Html:
+    """The code of a function as it runs, for the place where its equations stand; below it, that of
+    those of its module which it calls."""
+    text = "\n\n".join(map(getsource, (function, *more)))
+    code = highlight(text, PythonLexer(), HtmlFormatter(cssclass="highlight"))
     code = code.replace("<pre>", '<pre tabindex="0">', 1)  # scrolls, with keys too
     where = f"{function.__module__}.{function.__qualname__}"
     return Html(f'<details class="source" open><summary>{where}</summary>{code}</details>')
