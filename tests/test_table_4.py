@@ -55,9 +55,8 @@ def test_the_norm_is_all_that_tells_two_columns_of_a_row_apart(profile):
             assert bn.start.training == gn.start.training
 
 
-def test_the_demo_trains_two_methods_with_either_norm():
-    names = [e.name for e in driver.experiments("imgnet", "demo") if e.dataset == "dukemtmc-reid"]
-    assert names == ["PCB+RPP, BN", "PCB+RPP, GN", "SNR, BN", "SNR, GN"]
+def test_the_demo_leaves_table_4_out():
+    assert not [e for e in driver.experiments("imgnet", "demo") if e.dataset == "dukemtmc-reid"]
     assert not any(place[0] == table_4.BATCH_SIZES for place in driver.places("imgnet", "demo"))
 
 
@@ -224,5 +223,4 @@ def test_the_curve_of_batch_sizes_has_what_is_finished(session):
     assert explore.of_table_4(session).model.norm == "gn"
     demo = Session.create("demo", results=session.results)
     assert explore.batch_sizes(demo).sizes == ()
-    assert explore.of_table_4(demo).model.norm == "gn"
-    assert explore.of_table_4(demo, "pan") is None
+    assert explore.of_table_4(demo) is None

@@ -25,7 +25,8 @@ from reidlib.errors import DataError
 from reidlib.papers.intervals import Difference, Sample, compare, samples
 from reidlib.papers.tables import Measure, Measurement, PublishedTable, build, load_toml
 
-VERDICTS = ("reproduced", "contradicted", "undecided", "not_run")
+DECIDED = ("reproduced", "contradicted")
+VERDICTS = (*DECIDED, "undecided", "not_run")
 TRAININGS = 3  # on each side; fewer decide nothing
 _WEAKEST_FIRST = {"contradicted": 0, "undecided": 1, "reproduced": 2}
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from reidlib.papers.claims import TRAININGS, ClaimResult, Side, expected_by_luck
+from reidlib.papers.claims import DECIDED, TRAININGS, ClaimResult, Side, expected_by_luck
+from reidlib.papers.stability import Stability
 from reidlib.papers.tables import Note, PublishedTable
 from reidlib.report import Html, escape
 from reidlib.report.labels import marked, side_label, with_labels
 from reidlib.report.tables import ranged, scrolling, signed, td
-from reidlib.report.verdicts import counted, counts, kind_of, label, leaning
+from reidlib.report.verdicts import counted, counts, kind_of, label, leaning, steadiness
 
 _HEADS = (
     ("text short", "verdict"),
@@ -24,6 +25,7 @@ def claims_table(
     *,
     synthetic: bool,
     tables: Mapping[int, PublishedTable] | None = None,
+    stability: Stability | None = None,
     judged: bool = True,
 ) -> Html:
     """The claims checklist: verdict, the paper's difference and the measured one.
@@ -32,17 +34,20 @@ def claims_table(
         results: claims with their verdicts.
         synthetic: whether the data is the procedural world.
         tables: the paper's tables by number, for the names of the compared rows.
+        stability: what fewer trainings would have decided.
         judged: False leaves the verdicts out, for runs whose numbers mean nothing.
     """
     heads = _HEADS if judged else _HEADS[1:]
     head = "".join(td(text, kind, head="col") for kind, text in heads)
     body = "\n".join(_claim_row(result, tables, judged) for result in results)
-    caption = _caption(results, synthetic) if judged else "Claims of the paper, not judged here."
+    caption = "Claims of the paper, not judged here."
+    if judged:
+        caption = _caption(results, synthetic, stability)
     table = scrolling("Claims", caption, f"<tr>{head}</tr>", f"<tbody>\n{body}\n</tbody>")
     return Html(f'<div class="reid">{table}</div>')
 
 
-def _caption(results: Sequence[ClaimResult], synthetic: bool) -> str:
+def _caption(results: Sequence[ClaimResult], synthetic: bool, stability: Stability | None) -> str:
     summary = counted(counts(map(kind_of, results)))
     where = "on synthetic data" if synthetic else "on the real data"
     return (
@@ -52,7 +57,7 @@ def _caption(results: Sequence[ClaimResult], synthetic: bool) -> str:
         "The interval covers which people the test shows and, from two trainings on, the luck of "
         "a training. Of a claim with several comparisons the weakest one is shown: all must lie "
         "above 0, and one that lies below contradicts the claim (each at 95 %, not corrected for "
-        f"their number). {_luck(results)}</small>"
+        f"their number). {_luck(results)} {steadiness(stability)}</small>"
     )
 
 
@@ -62,7 +67,7 @@ def _luck(results: Sequence[ClaimResult]) -> str:
     seldom = [r for r in results if r.difference is not None and r.seeds < TRAININGS]
     parts = []
     if judged:
-        decided = sum(result.verdict in ("reproduced", "contradicted") for result in judged)
+        decided = sum(result.verdict in DECIDED for result in judged)
         parts.append(
             f"{_claims(len(judged))} could be decided, and {decided} "
             f"{'was' if decided == 1 else 'were'}. If no row were better than another, luck alone "

@@ -15,6 +15,7 @@ from reidlib.errors import DataError
 from reidlib.files import write_atomic, write_json
 from reidlib.papers import driver
 from reidlib.papers.claims import ClaimResult, expected_by_luck, to_summary
+from reidlib.papers.stability import together
 from reidlib.papers.tables import (
     CellResult,
     FilledTable,
@@ -29,7 +30,7 @@ from reidlib.report.markdown import escaped
 from reidlib.report.results import PaperResults, collect
 from reidlib.report.summary_text import SMOKE, in_three_sentences
 from reidlib.report.tables import as_printed, ranged, signed
-from reidlib.report.verdicts import LOOKS, counted, counts, is_judged, kind_of
+from reidlib.report.verdicts import LOOKS, counted, counts, is_judged, kind_of, steadiness
 from reidlib.run.plan import plan
 from reidlib.run.session import Session
 
@@ -105,7 +106,8 @@ def _front(session: Session, found: Mapping[str, _Found], there: Collection[str]
         f"Of the {len(claims)} claims of the papers below: {verdicts}. "
         f"{sum(c.by_luck > 0 for c in claims)} could be decided; if no row were better than "
         f"another, luck alone would decide about {expected_by_luck(claims):.0f} of these (rows "
-        "taken as independent and equally uncertain).",
+        "taken as independent and equally uncertain). "
+        f"{steadiness(together(each.results.stability for each in begun.values()))}",
         "",
     ]
     heads = ("paper", "trainings", "reproduced", "contradicted", "undecided", "not run")
@@ -170,6 +172,7 @@ def _page(session: Session, paper: str, found: _Found) -> str:
             [_claim(c, results) for c in results.claims],
             numbers=(3, 4, 5),
         ),
+        *([steady, ""] if (steady := steadiness(results.stability)) else []),
         "## Tables",
         "",
         f"Each cell: printed → measured, mean ± standard deviation{_between(results)}.",

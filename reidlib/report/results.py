@@ -10,6 +10,7 @@ from reidlib.errors import DataError
 from reidlib.experiment import Experiment
 from reidlib.papers import driver
 from reidlib.papers.claims import ClaimResult, judge, load_claims
+from reidlib.papers.stability import Stability, stability
 from reidlib.papers.tables import (
     FilledTable,
     Measure,
@@ -32,6 +33,7 @@ class PaperResults:
     synthetic: bool
     tables: dict[int, FilledTable]
     claims: tuple[ClaimResult, ...]
+    stability: Stability | None = None
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Rows per table, as in summary.json: own, measured, cited."""
@@ -111,4 +113,5 @@ def collect(session: Session, paper: str) -> PaperResults:
     tables = {number: fill(table, measure) for number, table in published.items()}
     synthetic = is_synthetic(session, driver.experiments(paper, session.profile))
     claims = judge(load_claims(paper, published), published, measure, synthetic=synthetic)
-    return PaperResults(paper, synthetic, tables, tuple(claims))
+    stable = stability(claims, published, measure, synthetic=synthetic)
+    return PaperResults(paper, synthetic, tables, tuple(claims), stable)

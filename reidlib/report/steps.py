@@ -144,6 +144,7 @@ class Outcome:
             self.results.claims,
             synthetic=self.results.synthetic,
             tables={number: filled.table for number, filled in self.results.tables.items()},
+            stability=self.results.stability,
             judged=is_judged(self.profile),
         )
 

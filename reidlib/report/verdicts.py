@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reidlib.papers.claims import ClaimResult
+from reidlib.papers.stability import Stability
 from reidlib.report.palette import AMBER, GRAY, GREEN, PURPLE, RED, Color
 
 
@@ -91,6 +92,31 @@ def bar(numbers: Mapping[str, int]) -> str:
         if n
     )
     return f'<div class="bar" role="img" aria-label="{counted(numbers)}">{parts}</div>'
+
+
+_NAMES = {4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine", 10: "ten"}
+
+
+def steadiness(found: Stability | None) -> str:
+    """What any three of the trainings would have said, in a sentence or two; "" where no claim has
+    more than three."""
+    if found is None or not found.claims:
+        return ""
+    numbers = " or ".join(_NAMES.get(n, str(n)) for n in found.trainings)
+    claims = "1 claim rests" if found.claims == 1 else f"{found.claims} claims rest"
+    text = f"{claims} on {numbers} trainings a side"
+    if found.torn:
+        were = "one is" if len(found.torn) == 1 else f"{len(found.torn)} are"
+        text += f"; {were} reproduced by some three of them and contradicted by others"
+    else:
+        text += "; none is reproduced by some three of them and contradicted by others"
+    if found.decided:
+        same, other = (100 * n / found.decided for n in (found.repeated, found.reversed))
+        text += f". What all of them decide, three alone decide in {same:.0f} % of the choices"
+        text += f" the same way, in {other:.1f} % the other way" if other else ", the same way"
+        if found.repeated + found.reversed < found.decided:
+            text += "; the rest they leave undecided"
+    return f"{text}."
 
 
 def rules() -> str:
