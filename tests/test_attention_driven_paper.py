@@ -300,6 +300,14 @@ def test_of_data_that_is_not_there_table_2_says_nothing(world: Path, tmp_path: P
     assert cells["market-1501", "Cams"].status == "not_run"
 
 
+def test_what_is_not_drawn_yet_is_drawn_where_asked_for(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("reidlib.run.session.project_root", lambda: tmp_path)
+    session = Session.create("smoke", results=tmp_path)
+    as_it_is, drawn = (collect(session, PAPER, draw=draw).tables[2] for draw in (False, True))
+    assert {cell.status for cell in as_it_is} == {"not_run"}
+    assert {cell.status for cell in drawn} == {"measured"}
+
+
 def test_without_key_points_it_says_so_at_once(world: Path, tmp_path: Path) -> None:
     folder = FORMATS[DUKE].folder
     shutil.copytree(world / folder, tmp_path / folder)

@@ -57,7 +57,7 @@ def write_pages(session: Session, papers: Sequence[str], folder: Path) -> list[P
 
     The first is the page of all papers; those that are not named here stand there, too.
     """
-    found = {paper: _found(session, paper) for paper in driver.PAPERS}
+    found = {paper: _found(session, paper, named=paper in papers) for paper in driver.PAPERS}
     begun = {paper: each for paper, each in found.items() if each.begun}
     pages = [folder / "README.md"]
     there = {paper for paper in begun if paper in papers or (folder / f"{paper}.md").exists()}
@@ -77,7 +77,7 @@ def write_pages(session: Session, papers: Sequence[str], folder: Path) -> list[P
     return pages
 
 
-def _found(session: Session, paper: str) -> _Found:
+def _found(session: Session, paper: str, *, named: bool) -> _Found:
     try:
         planned = plan(session, [paper])
     except DataError:  # some of the real datasets may not be there
@@ -89,7 +89,8 @@ def _found(session: Session, paper: str) -> _Found:
         run.provenance.get("processor") or run.provenance["device"] for run in done.values()
     }
     title = driver.get_paper(paper).ABOUT.title
-    results = collect(session, paper)
+    # Pages that travel are the same whether or not this machine has drawn what they count.
+    results = collect(session, paper, draw=named and begun)
     return _Found(title, results, begun, len(done), len(planned), tuple(sorted(processors)))
 
 

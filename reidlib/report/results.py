@@ -40,9 +40,12 @@ class PaperResults:
         return {str(number): count_rows(filled) for number, filled in self.tables.items()}
 
 
-def measure_from_store(session: Session, paper: str) -> Measure:
-    """The function that table code asks for a cell's measurements, one per seed."""
-    computed = _computed(session, paper)
+def measure_from_store(session: Session, paper: str, *, draw: bool = False) -> Measure:
+    """The function that table code asks for a cell's measurements, one per seed.
+
+    draw: render procedural data that is not there, where a table counts it.
+    """
+    computed = _computed(session, paper, draw)
     loaded: dict[str, RunLike | None] = {}
     absent: set[tuple[str, type]] = set()  # data that is not there, and the methods that need it
 
@@ -79,9 +82,10 @@ def measure_from_store(session: Session, paper: str) -> Measure:
     return measure
 
 
-def _computed(session: Session, paper: str) -> dict[driver.Place, float]:
+def _computed(session: Session, paper: str, draw: bool) -> dict[driver.Place, float]:
     """Cells that no training measures, such as sizes of networks and counts of the data: what
-    `values` of the paper's module `computed` gives, if it has one, of the datasets that are there.
+    `values` of the paper's module `computed` gives, if it has one, of the datasets that are there
+    (or can be drawn, if that is wanted).
     """
     name = f"reidlib.papers.{paper}.computed"
     if importlib.util.find_spec(name) is None:
@@ -89,9 +93,9 @@ def _computed(session: Session, paper: str) -> dict[driver.Place, float]:
     datasets = {}
     for dataset in dict.fromkeys(e.dataset for e in driver.experiments(paper, session.profile)):
         folder = session.data_root(dataset) / FORMATS[format_of(dataset)].folder
-        if folder.is_dir():  # nothing is drawn just to be counted
+        if folder.is_dir() or (draw and session.draws(dataset)):
             with contextlib.suppress(DataError):
-                datasets[dataset] = session.dataset(dataset)
+                datasets[dataset] = session.dataset(dataset, progress=draw)
     return importlib.import_module(name).values(datasets)
 
 
@@ -106,10 +110,13 @@ def is_synthetic(session: Session, experiments: Iterable[Experiment]) -> bool:
     return False
 
 
-def collect(session: Session, paper: str) -> PaperResults:
-    """Fill the paper's tables and judge its claims from the runs that are in the store."""
+def collect(session: Session, paper: str, *, draw: bool = False) -> PaperResults:
+    """Fill the paper's tables and judge its claims from the runs that are in the store.
+
+    draw: see `measure_from_store`; a report draws nothing just to count it.
+    """
     published = load_tables(paper)
-    measure = measure_from_store(session, paper)
+    measure = measure_from_store(session, paper, draw=draw)
     tables = {number: fill(table, measure) for number, table in published.items()}
     synthetic = is_synthetic(session, driver.experiments(paper, session.profile))
     claims = judge(load_claims(paper, published), published, measure, synthetic=synthetic)
