@@ -22,10 +22,10 @@ def rows(*shares: float, seed: int = 0) -> list[FakeRun]:
     return [FakeRun(all=hits(share, seed=100 * seed + n)) for n, share in enumerate(shares)]
 
 
-def found(runs: dict, *claims, synthetic: bool = True) -> tuple[list[ClaimResult], Stability]:
+def found(runs: dict, *claims) -> tuple[list[ClaimResult], Stability]:
     measure = measure_of(runs)
-    results = judge(claims, TABLES, measure, synthetic=synthetic)
-    return results, stability(results, TABLES, measure, synthetic=synthetic)
+    results = judge(claims, TABLES, measure, synthetic=True)
+    return results, stability(results, TABLES, measure, synthetic=True)
 
 
 def test_every_three_of_five_against_a_loop() -> None:
