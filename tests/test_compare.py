@@ -96,7 +96,9 @@ def test_runs_that_travelled_make_all_ranks_beyond_ten_the_same():
 
 
 def test_without_ranks_the_scores_of_the_metric_are_compared():
-    metrics = [{"evaluations": {"all": {"Top-1": 50.0, "Top-5": 60.0 + n}}} for n in (0, 10)]
+    # Sorted by name, as JSON keeps them: a curve over 1, 10, 5 would run backwards.
+    recorded = [{"Top-1": 50.0, "Top-10": 90.0, "Top-5": 60.0 + n} for n in (0, 10)]
+    metrics = [{"evaluations": {"all": found}} for found in recorded]
     sides = [
         [Measurement(Fake("a", None, {"mAP (step)": [0.5, 0.2, np.nan]}, metrics=metrics[0]),
                      "all", "mAP (step)"),
@@ -108,7 +110,7 @@ def test_without_ranks_the_scores_of_the_metric_are_compared():
     found = compare.compare_runs(*sides)
     assert not found.by_rank and found.order.tolist() == [1, 0]
     np.testing.assert_allclose(found.gains[:2], [-0.1, 0.7])
-    assert found.first.cmc == {1: 50.0, 5: 65.0}
+    assert list(found.first.cmc.items()) == [(1, 50.0), (5, 65.0), (10, 90.0)]
     shown = figures.comparison(
         {"A": found.first.cmc, "B": found.second.cmc},
         found.values,

@@ -128,10 +128,10 @@ def _side(found: Sequence[Measurement], cut: bool) -> Side | None:
 
 
 def _cmc_of_metrics(found: Sequence[Measurement]) -> dict[int, float]:
-    """What the runs have recorded of Top-k."""
+    """What the runs have recorded of Top-k, by rising k: files have names in their own order."""
     recorded = [m.run.metrics["evaluations"][m.evaluation] for m in found if m.run is not None]
     names = {int(k[1]): name for name in recorded[0] if (k := TOP_K.fullmatch(name))}
-    return {k: float(np.mean([each[name] for each in recorded])) for k, name in names.items()}
+    return {k: float(np.mean([each[names[k]] for each in recorded])) for k in sorted(names)}
 
 
 def _value(side: Side, by_rank: bool) -> np.ndarray:
