@@ -4,6 +4,7 @@ Jupyter."""
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,11 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         metavar="FIELD=VALUE",
         help="with --row: another value of a field of the model or the training; a run of its own",
+    )
+    run.add_argument(
+        "--with-weights",
+        action="store_true",
+        help="train what came along without weights, too: attention maps and galleries need them",
     )
 
     report = commands.add_parser("report", help="render reports from finished runs, train nothing")
@@ -203,6 +209,8 @@ def _run(arguments: argparse.Namespace) -> int:
             "--row"
         )
     session = session_of(arguments)
+    if arguments.with_weights:
+        session = replace(session, kept=False)
     if arguments.row is not None:
         settings = tinker.parse_settings(arguments.set)
         experiments = [

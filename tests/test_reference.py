@@ -1,14 +1,21 @@
 """Runs that travel without weights: kept, found by their keys, split into small files."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from reidlib.cli import main
 from reidlib.errors import DataError, StoreError
+from reidlib.papers.tinker import row_of, trainings_of, with_settings
+from reidlib.report import steps
 from reidlib.run import reference
 from reidlib.run.keep import keep
+from reidlib.run.plan import key_of
+from reidlib.run.session import Session
 from reidlib.run.store import Store
 
 
@@ -121,3 +128,32 @@ def test_finished_runs_are_kept_and_found_again(finished, tmp_path):
         for evaluation in (name.removeprefix("ranks/") for name in compared):
             top_1 = 100 * (kept[p.key].ranks(evaluation) == 1).mean()
             assert top_1 == pytest.approx(whole.metrics["evaluations"][evaluation]["Top-1"])
+
+
+def test_what_came_along_says_what_trains_it_and_that_does(
+    finished, data, tmp_path, monkeypatch, capsys
+):
+    """A row that came along without weights is finished; its weights are one more argument away."""
+    keep(finished[0], ["imgnet"], tmp_path / "results" / "reference" / "smoke" / "runs")
+    monkeypatch.setattr("reidlib.run.session.project_root", lambda: tmp_path)
+    monkeypatch.setattr(steps, "project_root", lambda: tmp_path)
+    session = Session.create("smoke", data=data, seeds=1)
+    (row,) = trainings_of("imgnet", "smoke", "vgg-ch0-sp0-gs1-ls0-gp0-gn")
+    assert row_of(row, "smoke") == "vgg-ch0-sp0-gs1-ls0-gp0-gn"
+    assert row_of(with_settings(row, {"margin": 0.4}, "smoke"), "smoke") is None
+    (said,) = re.findall("<code>(.*)</code>", str(steps.not_trained("It", session, row)))
+    command, *arguments = said.removeprefix("python -m reidlib ").split()
+    assert command == "run" and arguments.pop() == "--with-weights"
+
+    def trained() -> list[str]:
+        with pytest.raises(SystemExit) as ended:
+            main([command, "--data", str(data), *arguments])
+        assert ended.value.code == 0 and "2 of 2 runs are finished" in capsys.readouterr().out
+        return [path.parent.name for path in session.folder.glob("runs/*/model.safetensors")]
+
+    assert trained() == [] and session.store.load(key_of(session, row)).weights is None
+    arguments.append("--with-weights")
+    assert key_of(session, row) in trained() and session.store.load(key_of(session, row)).weights
+    said = str(steps.not_trained("It", replace(session, kept=False, results=tmp_path / "a b"), row))
+    assert "--with-weights" not in said and f"--results &#x27;{tmp_path}/a b&#x27;" in said
+    assert "<code>" not in str(steps.not_trained("It"))

@@ -45,6 +45,16 @@ def trainings_of(
     return chosen
 
 
+def row_of(experiment: Experiment, profile: str) -> str | None:
+    """The slug of the first row of the paper's tables that an experiment of seed 0 is behind; None
+    if there is none in this profile."""
+    paper = experiment.paper
+    for place in driver.places(paper, profile):
+        if place[0] != STARTS and driver.cell(paper, profile, *place).experiments[0] == experiment:
+            return place[1]
+    return None
+
+
 def parse_settings(written: Iterable[str]) -> dict[str, Any]:
     """What stands behind --set, such as "alpha1=0.3", as names and values.
 

@@ -1,5 +1,6 @@
 """The steps that every paper's notebook takes, in the same words."""
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import getsource
@@ -17,7 +18,8 @@ from reidlib.explore.common import learning_rates
 from reidlib.papers import driver, tinker
 from reidlib.papers.driver import Place
 from reidlib.papers.tables import load_notes, load_tables
-from reidlib.report import Html, answers, figures
+from reidlib.papers.tinker import row_of
+from reidlib.report import Html, answers, escape, figures
 from reidlib.report.claims import claims_table, notes_list
 from reidlib.report.labels import marked, plain, row_label
 from reidlib.report.record import record
@@ -27,7 +29,7 @@ from reidlib.report.tables import data_table, published_table
 from reidlib.report.verdicts import is_judged
 from reidlib.run.plan import key_of, plan, plan_experiments
 from reidlib.run.pool import raise_if_failed, run_missing
-from reidlib.run.session import Session
+from reidlib.run.session import Session, project_root
 
 
 def train(session: Session, paper: str, train_missing: bool = True) -> Html:
@@ -96,21 +98,45 @@ def shapes(tensors: Mapping[str, Tensor], caption: str) -> Html:
     return data_table(pd.DataFrame(rows), caption)
 
 
-def loss_gradients(experiment: Experiment, trained: Any | None, what: str) -> Html:
+def loss_gradients(
+    session: Session, experiment: Experiment, trained: Any | None, what: str
+) -> Html:
     """What each term of a trained model's loss asks of the backbone; or that there is no model.
 
     trained: with its `model` and its `data`, as a paper's `load_trained` returns it.
     """
     if trained is None:
-        return not_trained(what)
+        return not_trained(what, session, experiment)
     table = gradients.loss_gradients(experiment, trained.model, trained.data)
     batches = f"{gradients.BATCHES} training batches"
     return data_table(table, f"{what}, one training: means over {batches}.", decimals=3)
 
 
-def not_trained(what: str) -> Html:
-    """In place of what needs a trained model."""
-    return Html(f"<p>{what} has not been trained here in this profile yet.</p>")
+def not_trained(
+    what: str, session: Session | None = None, experiment: Experiment | None = None
+) -> Html:
+    """In place of what needs a trained model: why it is not there, and the command that trains it,
+    if the experiment is a row's."""
+    row = None if experiment is None else row_of(experiment, session.profile)
+    if row is None:
+        return Html(f"<p>{what} has not been trained here in this profile yet.</p>")
+    command = (
+        f"python -m reidlib run --profile {session.profile} --papers {experiment.paper} "
+        f"--row {row} --dataset {experiment.dataset} --seeds 1"
+    )
+    if session.store.load_reference(key_of(session, experiment)) is None:
+        why = f"{what} has not been trained here in this profile yet."
+    else:
+        why = f"{what}: the numbers came along with the project, the weights did not."
+        command += " --with-weights"
+    if session.world_seed:
+        command += f" --world-seed {session.world_seed}"
+    if session.results != project_root() / "results":
+        command += f" --results {shlex.quote(str(session.results))}"
+    return Html(
+        f"<p>{why} To look inside, train it and write the report again: "
+        f"<code>{escape(command)}</code></p>"
+    )
 
 
 def source(function: Callable[..., Any] | type, *more: Callable[..., Any]) -> Html:
