@@ -432,10 +432,10 @@ def test_images_with_no_one_or_many_captions(world: Path, name: str) -> None:
     assert dataset.splits["train"]["captions"][0] == [""]
     usual = {"icfg-pedes": "one caption", "rstpreid": "two captions"}[name]
     assert dataset.notes == (
-        "1 images have no caption: one empty caption stands in for each",
-        "1 captions are empty: to the models they are one unknown word",
-        f"1 images have more than {usual}: all are used",
-        "1 captions stand with several identities",
+        "1 image has no caption: one empty caption stands in for each",
+        "1 caption is empty: to the models they are one unknown word",
+        f"1 image has more than {usual}: all are used",
+        "1 caption stands with several identities",
     )
 
 
@@ -474,7 +474,7 @@ def test_identity_with_one_image_only(world: Path, tmp_path: Path) -> None:
     """It stays in the training set; its D' of the CR loss is the caption itself."""
     edit(world, "icfg-pedes", lambda entries: [e for e in entries if e["id"] != 0] + [entries[0]])
     dataset = icfg_pedes.load(world)
-    assert dataset.notes == ("1 identities have one image only",)
+    assert dataset.notes == ("1 identity has one image only",)
     assert dataset.splits["train"]["label"].nunique() == IDS["icfg-pedes"][0]
     data = prepared(dataset, tmp_path / "cache")
     weak = WeakCaptions.build(data.train.image_of, data.train.labels)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from reidlib.arguments import PAPERS
 from reidlib.errors import DataError
 from reidlib.papers.claims import (
     VERDICTS,
@@ -469,6 +470,12 @@ higher = "vgg-max"
 lower = [{ table = 5, row = "vgg-k-2" }, "vgg-average"]
 """
 
+REASON = """
+[[reason]]
+claims = ["a"]
+likely = "Because."
+"""
+
 
 def test_sides_may_name_table_and_column(tmp_path: Path, tables: dict) -> None:
     (tmp_path / "claims.toml").write_text(GOOD)
@@ -489,6 +496,10 @@ def test_sides_may_name_table_and_column(tmp_path: Path, tables: dict) -> None:
         ('higher = "vgg-max"', "", "higher and lower"),
         ("table = 5,", 'table = 5, column = "Top-3",', "Top-3"),
         ("[[claim]]", GOOD + "[[claim]]", "twice"),
+        ("[[claim]]", REASON.replace('"a"', '"b"') + "[[claim]]", "no claim 'b'"),
+        ("[[claim]]", REASON.replace("likely", "why") + "[[claim]]", "claims and likely"),
+        ("[[claim]]", REASON.replace("Because.", "") + "[[claim]]", "claims and likely"),
+        ("[[claim]]", REASON + REASON + "[[claim]]", "reason 2: claim 'a' has a reason already"),
     ],
 )
 def test_bad_claims_are_named(
@@ -499,6 +510,41 @@ def test_bad_claims_are_named(
     with pytest.raises(DataError, match=re.escape(message)) as caught:
         load_claims("x", tables, tmp_path)
     assert str(path) in str(caught.value)
+
+
+def test_a_likely_reason_is_said_of_what_the_world_contradicts_only(
+    tmp_path: Path, tables: dict
+) -> None:
+    (tmp_path / "claims.toml").write_text(
+        GOOD.replace('{ table = 5, row = "vgg-k-2" }, ', "") + REASON
+    )
+    made = load_claims("x", tables, tmp_path)
+    assert [c.likely for c in made] == ["Because."]
+
+    def result(high: float, low: float, synthetic: bool) -> ClaimResult:
+        runs = {MAX: trained(high), AVG: trained(low, seed=1)}
+        return judge(made, tables, measure_of(runs), synthetic=synthetic)[0]
+
+    for high, low, synthetic in ((0.6, 0.4, True), (0.5, 0.495, True), (0.4, 0.6, False)):
+        silent = result(high, low, synthetic)
+        assert silent.likely == "" and "likely" not in to_summary([silent])[0]
+        assert "Because." not in claims_table([silent], synthetic=synthetic).html
+    told = result(0.4, 0.6, True)
+    assert told.likely == "Because." and to_summary([told])[0]["likely"] == "Because."
+    page = claims_table([told], synthetic=True).html
+    assert page.count("Because.") == 1 and '<a href="#likely-1">' in page
+    assert '<li id="likely-1">' in page
+    assert "Because." not in claims_table([told], synthetic=True, judged=False).html
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_likely_reasons_are_of_claims_on_own_rows(paper: str) -> None:
+    """What nothing in the world can contradict needs no reason."""
+    tables = load_tables(paper)
+    for made in load_claims(paper, tables):
+        for side in (side for pair in made.pairs for side in pair if made.likely):
+            table = tables[side.table]
+            assert table.origin(table.row(side.row), table.metric(side.column)) == "own"
 
 
 def test_summary_rows(tables: dict) -> None:

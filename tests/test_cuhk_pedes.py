@@ -625,8 +625,8 @@ def test_captions_missing_or_empty_are_kept_and_noted(world: Path) -> None:
     marker.write_text(json.dumps(described))
     dataset = load(world)
     assert dataset.splits["train"]["captions"][0] == [""]
-    assert any("1 images have no caption" in note for note in dataset.notes)
-    assert any("1 captions are empty" in note for note in dataset.notes)
+    assert any("1 image has no caption" in note for note in dataset.notes)
+    assert any("1 caption is empty" in note for note in dataset.notes)
     assert captions_frame(dataset.splits["train"])["caption"][0] == ""
 
 

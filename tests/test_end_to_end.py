@@ -89,7 +89,7 @@ def test_summary_follows_the_contract(results):
     keys = {"id", "table", "says", "verdict", "difference", "ci_low", "ci_high"}
     for name, entry in summary["papers"].items():
         assert entry["status"] == "ok" and entry["wall_s"] > 0
-        assert all(keys <= set(claim) <= keys | {"reason"} for claim in entry["claims"])
+        assert all(keys <= set(claim) <= keys | {"reason", "likely"} for claim in entry["claims"])
         judged = [c for c in entry["claims"] if c["verdict"] != "not_run"]
         assert len(judged) >= (7 if name == "fgsam" else 20)  # FGSAM compares few rows of its own
         assert all(c["ci_low"] <= c["difference"] <= c["ci_high"] for c in judged)

@@ -13,7 +13,7 @@ from reidlib.papers.claims import ClaimResult, load_claims
 from reidlib.papers.tables import CellResult, Measurement, load_tables
 from reidlib.report.figures.forest import forest_svg
 from reidlib.report.labels import plain
-from reidlib.report.pages import write_pages
+from reidlib.report.pages import _decided, write_pages
 from reidlib.report.results import collect
 from reidlib.report.tables import as_printed
 
@@ -82,6 +82,21 @@ def test_the_front_page_counts_and_names_those_without_a_training(written):
     summary = json.loads((folder / "summary.json").read_text())
     assert list(summary["papers"]) == ["imgnet"]
     assert len(summary["papers"]["imgnet"]["claims"]) == len(claims)
+
+
+def test_likely_reasons_stand_below_what_they_are_about():
+    """In a list that stays one, and once for several claims."""
+    first, second, third, *_ = load_claims("imgnet", load_tables("imgnet"))
+    found = [
+        ClaimResult(c, "contradicted", *c.pairs[0], 3.0, -2.0, -3.0, -1.0, seeds=5, likely=likely)
+        for c, likely in ((first, ""), (second, "too <short>"), (third, "too <short>"))
+    ]
+    lines = _decided("IMG-Net", found)
+    html = markdown2html("\n".join(lines))
+    assert html.count("<ul>") == 1 and html.count("<li>") == 3 and html.count("&lt;short&gt;") == 1
+    places = [html.index(plain(c.statement)[:30]) for c in (second, third, first)]
+    assert sorted(places) == places
+    assert places[1] < html.index("Likely reason of these:") < places[2]
 
 
 def results() -> list[ClaimResult]:

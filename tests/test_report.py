@@ -360,7 +360,7 @@ def test_index_leads_with_the_answer(tmp_path: Path) -> None:
     side = Side(1, "a", "Top-1")
     claim = Claim("worse", "4", 1, "says worse <x>", "", "Top-1", ((side, side),))
     worse = ClaimResult(
-        claim, "contradicted", side, side, 1.0, -3.0, -5.0, -1.0, reason="a branch never learns"
+        claim, "contradicted", side, side, 1.0, -3.0, -5.0, -1.0, likely="a branch <never> learns"
     )
     claims = [result(v, None if v == "not_run" else 1.0, f"says {v} <x>") for v in VERDICTS]
     tables = load_tables("imgnet")
@@ -391,7 +391,9 @@ def test_index_leads_with_the_answer(tmp_path: Path) -> None:
     )
     assert "Synthetic data." in answer
     assert 'href="imgnet.html#claim-worse">says worse &lt;x&gt;</a>' in contradicted
-    assert "a branch never learns" in contradicted
+    assert text_of_html(contradicted).count("Likely reason: a branch &lt;never&gt; learns") == 1
+    # What has a reason stands before what has none, whatever the paper's order.
+    assert contradicted.index("a branch") < contradicted.index("says contradicted")
     assert "measured −3.0 points, interval −5.0 to −1.0" in contradicted
     assert "says undecided" not in contradicted and "says reproduced" not in contradicted
     for kind in ("undecided", "reproduced", "not_run"):

@@ -10,10 +10,15 @@
 
 A side is a row slug, or {table = n, row = "slug", column = "printed column"} where the table or
 the column differs from the claim's.
+
+A `[[reason]]` says why the procedural world contradicts some of them, where that was looked for:
+
+    claims   their ids
+    likely   the likely reason, with what was measured; it is shown with those that are contradicted
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from statistics import NormalDist, fmean
@@ -51,6 +56,7 @@ class Claim:
     quote: str
     metric: str
     pairs: tuple[tuple[Side, Side], ...]
+    likely: str = ""  # why the procedural world contradicts it, where that was looked for
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,7 @@ class ClaimResult:
     leans: str = ""  # reproduced | contradicted, where only more trainings could decide
     failed: bool = False  # not_run because a training failed
     by_luck: float = 0.0  # probability of being decided if no side were better than another
+    likely: str = ""  # why it is contradicted, where that was looked for
 
 
 def load_claims(
@@ -83,15 +90,27 @@ def load_claims(
 ) -> tuple[Claim, ...]:
     """The claims of a paper in their order.
 
-    Raises `DataError`, naming the file, for an unknown key, row or column and for double ids.
+    Raises `DataError`, naming the file, for an unknown key, row, column or claim, for double ids
+    and for two reasons of one claim.
     """
     path = (folder or Path(__file__).parent / paper) / "claims.toml"
+    content = load_toml(path)
     claims: dict[str, Claim] = {}
-    for entry in load_toml(path).get("claim", []):
+    for entry in content.get("claim", []):
         claim = _claim(path, dict(entry), tables)
         if claim.id in claims:
             raise DataError(f"{path}: claim {claim.id!r} stands there twice")
         claims[claim.id] = claim
+    for number, entry in enumerate(content.get("reason", []), start=1):
+        what = f"reason {number}"
+        if set(entry) != {"claims", "likely"} or not entry["likely"]:
+            raise DataError(f"{path}: {what}: expected claims and likely")
+        for name in entry["claims"]:
+            if name not in claims:
+                raise DataError(f"{path}: {what}: no claim {name!r}")
+            if claims[name].likely:
+                raise DataError(f"{path}: {what}: claim {name!r} has a reason already")
+            claims[name] = replace(claims[name], likely=entry["likely"])
     return tuple(claims.values())
 
 
@@ -212,6 +231,8 @@ def _judge(
         found.people,
         _leans_of(pairs) if outcome == "undecided" else "",
         by_luck=_by_luck(pairs, tables),
+        # What was found in the procedural world says nothing about trainings on real data.
+        likely=claim.likely if synthetic and outcome == "contradicted" else "",
     )
 
 
@@ -390,6 +411,7 @@ def to_summary(results: Iterable[ClaimResult]) -> list[dict[str, Any]]:
             "difference": _rounded(result.difference),
             "ci_low": _rounded(result.ci_low),
             "ci_high": _rounded(result.ci_high),
+            **({"likely": result.likely} if result.likely else {}),
         }
         for result in results
     ]

@@ -1,6 +1,7 @@
 """Claims with their verdicts, and the numbered notes on a paper, as HTML."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 
 from reidlib.papers.claims import DECIDED, TRAININGS, ClaimResult, Side, expected_by_luck
 from reidlib.papers.stability import Stability
@@ -8,7 +9,15 @@ from reidlib.papers.tables import Note, PublishedTable
 from reidlib.report import Html, escape
 from reidlib.report.labels import marked, side_label, with_labels
 from reidlib.report.tables import ranged, scrolling, signed, td
-from reidlib.report.verdicts import counted, counts, kind_of, label, leaning, steadiness
+from reidlib.report.verdicts import (
+    by_likely_reason,
+    counted,
+    counts,
+    kind_of,
+    label,
+    leaning,
+    steadiness,
+)
 
 _HEADS = (
     ("text short", "verdict"),
@@ -39,12 +48,29 @@ def claims_table(
     """
     heads = _HEADS if judged else _HEADS[1:]
     head = "".join(td(text, kind, head="col") for kind, text in heads)
-    body = "\n".join(_claim_row(result, tables, judged) for result in results)
+    likely = [text for text, _ in by_likely_reason(results, attrgetter("likely")) if text]
+    numbers = {text: n for n, text in enumerate(likely, start=1)}
+    body = "\n".join(
+        _claim_row(result, tables, judged, numbers.get(result.likely)) for result in results
+    )
     caption = "Claims of the paper, not judged here."
     if judged:
         caption = _caption(results, synthetic, stability)
     table = scrolling("Claims", caption, f"<tr>{head}</tr>", f"<tbody>\n{body}\n</tbody>")
-    return Html(f'<div class="reid">{table}</div>')
+    return Html(f'<div class="reid">{table}{_likely(likely) if judged else ""}</div>')
+
+
+def _likely(reasons: Sequence[str]) -> str:
+    """The likely reasons that rows refer to by their number."""
+    if not reasons:
+        return ""
+    items = "\n".join(
+        f'<li id="likely-{n}">{marked(text)}</li>' for n, text in enumerate(reasons, start=1)
+    )
+    return (
+        "<p><strong>Why some are contradicted</strong>, as far as that was looked for: likely "
+        f'reasons, with what was measured.</p>\n<ol class="notes">\n{items}\n</ol>'
+    )
 
 
 def _caption(results: Sequence[ClaimResult], synthetic: bool, stability: Stability | None) -> str:
@@ -93,16 +119,21 @@ def _claims(number: int) -> str:
     return "1 claim" if number == 1 else f"{number} claims"
 
 
-def _verdict(result: ClaimResult) -> str:
-    """The verdict, and where an undecided claim leans."""
+def _verdict(result: ClaimResult, likely: int | None) -> str:
+    """The verdict, where an undecided claim leans, and the number of the likely reason."""
     found = label(kind_of(result))
+    if likely is not None:
+        found += f'<br><span class="minor"><a href="#likely-{likely}">reason {likely}</a></span>'
     if result.leans:
         found += f'<br><span class="minor">{leaning(result.leans)}</span>'
     return found
 
 
 def _claim_row(
-    result: ClaimResult, tables: Mapping[int, PublishedTable] | None, judged: bool
+    result: ClaimResult,
+    tables: Mapping[int, PublishedTable] | None,
+    judged: bool,
+    likely: int | None,
 ) -> str:
     claim = result.claim
     text = marked(claim.statement)
@@ -119,7 +150,7 @@ def _claim_row(
         for value in (result.paper_difference, result.difference)
     )
     interval = ranged(result.ci_low, result.ci_high) or "–"
-    cells = [td(_verdict(result), "text short")] if judged else []
+    cells = [td(_verdict(result, likely), "text short")] if judged else []
     cells += [
         td(text, "text claim", head="row"),
         td(f"{escape(claim.section)}, Table {claim.table}", "text short"),

@@ -26,6 +26,7 @@ from reidlib.report.verdicts import (
     LOOKS,
     ORDER,
     bar,
+    by_likely_reason,
     counted,
     counts,
     is_judged,
@@ -175,6 +176,7 @@ def _page(
     )
     environment.filters["duration"] = duration
     environment.filters["claim_line"] = _claim_line
+    environment.filters["marked"] = marked
     return environment.from_string(template_text("index.html.j2")).render(
         css=page_css(),
         summary=summary,
@@ -234,6 +236,7 @@ def _paper(
     ]
     claims = entry.get("claims", [])
     found = counts(map(kind_in, claims))
+    by_kind = {kind: [c for c in claims if kind_in(c) == kind] for kind in ORDER}
     older = ""
     if entry and run_now is not None and name not in run_now:
         older = " in this folder"
@@ -252,7 +255,10 @@ def _paper(
         "rows_missing": any(table["own"] > table["measured"] for _, table in tables),
         "claims": claims,
         "tested": sum(claim["difference"] is not None for claim in claims),
-        "by_kind": {kind: [c for c in claims if kind_in(c) == kind] for kind in ORDER},
+        "by_kind": by_kind,
+        "contradicted": by_likely_reason(
+            by_kind["contradicted"], lambda claim: claim.get("likely", "")
+        ),
         "bar": bar(found),
         "counted": counted(found),
         "html": html,

@@ -9,6 +9,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from reidlib.errors import DataError
@@ -30,7 +31,15 @@ from reidlib.report.markdown import escaped
 from reidlib.report.results import PaperResults, collect
 from reidlib.report.summary_text import SMOKE, in_three_sentences
 from reidlib.report.tables import as_printed, ranged, signed
-from reidlib.report.verdicts import LOOKS, counted, counts, is_judged, kind_of, steadiness
+from reidlib.report.verdicts import (
+    LOOKS,
+    by_likely_reason,
+    counted,
+    counts,
+    is_judged,
+    kind_of,
+    steadiness,
+)
 from reidlib.run.plan import plan
 from reidlib.run.session import Session
 
@@ -127,10 +136,9 @@ def _front(session: Session, found: Mapping[str, _Found], there: Collection[str]
         lines += [" ".join(SMOKE), ""]
     for kind in ("contradicted", "reproduced"):
         decided = [
-            f"- {each.title}: {_said(c)} ({_numbers(c)})"
+            line
             for each in begun.values()
-            for c in each.results.claims
-            if kind_of(c) == kind
+            for line in _decided(each.title, [c for c in each.results.claims if kind_of(c) == kind])
         ]
         if decided:
             lines += [f"## {kind.capitalize()}", "", *decided, ""]
@@ -147,6 +155,17 @@ def _front(session: Session, found: Mapping[str, _Found], there: Collection[str]
         "",
     ]
     return "\n".join(lines)
+
+
+def _decided(title: str, claims: Iterable[ClaimResult]) -> list[str]:
+    """Claims as lines of a list, each likely reason below those that have it."""
+    lines = []
+    for likely, found in by_likely_reason(claims, attrgetter("likely")):
+        lines += [f"- {title}: {_said(c)} ({_numbers(c)})" for c in found]
+        if likely:
+            those = " of these" if len(found) > 1 else ""
+            lines += ["", f"  *Likely reason{those}:* {escaped(plain(likely))}", ""]
+    return lines
 
 
 def _page(session: Session, paper: str, found: _Found) -> str:
@@ -173,6 +192,7 @@ def _page(session: Session, paper: str, found: _Found) -> str:
             [_claim(c, results) for c in results.claims],
             numbers=(3, 4, 5),
         ),
+        *_likely(results),
         *([steady, ""] if (steady := steadiness(results.stability)) else []),
         "## Tables",
         "",
@@ -188,6 +208,19 @@ def _page(session: Session, paper: str, found: _Found) -> str:
         place = f"{escaped(note.where)}, {escaped(note.kind)}"
         lines.append(f"{number}. **{place}**: {what} *Chosen:* {chosen} *Why:* {why}")
     return "\n".join([*lines, ""])
+
+
+def _likely(results: PaperResults) -> list[str]:
+    """The likely reasons of what is contradicted, and of how many claims each is."""
+    groups = by_likely_reason(results.claims, attrgetter("likely"))
+    found = [(text, len(claims)) for text, claims in groups if text]
+    if not found:
+        return []
+    lines = ["Why some are contradicted, as far as that was looked for:", ""]
+    for text, number in found:
+        of = f" ({number} claims)" if number > 1 else ""
+        lines.append(f"- {escaped(plain(text))}{of}")
+    return [*lines, ""]
 
 
 def _between(results: PaperResults) -> str:

@@ -4,13 +4,15 @@ Shape and word say the same as the color, so that nobody needs to see colors. Wh
 training crashed) is none of the verdicts and looks like none of them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from reidlib.papers.claims import ClaimResult
 from reidlib.papers.stability import Stability
 from reidlib.report.palette import AMBER, GRAY, GREEN, PURPLE, RED, Color
+
+C = TypeVar("C")
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,15 @@ def steadiness(found: Stability | None) -> str:
         if found.repeated + found.reversed < found.decided:
             text += "; the rest they leave undecided"
     return f"{text}."
+
+
+def by_likely_reason(claims: Iterable[C], likely: Callable[[C], str]) -> list[tuple[str, list[C]]]:
+    """Contradicted claims by their likely reason, in the order in which reasons come; last, under
+    "", those of which none is known."""
+    groups: dict[str, list[C]] = {}
+    for claim in claims:
+        groups.setdefault(likely(claim), []).append(claim)
+    return sorted(groups.items(), key=lambda group: not group[0])
 
 
 def rules() -> str:

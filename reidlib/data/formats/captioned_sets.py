@@ -179,20 +179,31 @@ def _notes(form: Format, rows: list[tuple[int, str, list[str]]]) -> list[str]:
     found = [
         (
             sum(not captions for _, _, captions in rows),
-            "images have no caption: one empty caption stands in for each",
+            ("image has", "images have"),
+            "no caption: one empty caption stands in for each",
         ),
         (
             sum(not caption.strip() for _, _, captions in rows for caption in captions),
-            "captions are empty: to the models they are one unknown word",
+            ("caption is", "captions are"),
+            "empty: to the models they are one unknown word",
         ),
         (
             sum(len(captions) > form.captions for _, _, captions in rows),
-            f"images have more than {usual}: all are used",
+            ("image has", "images have"),
+            f"more than {usual}: all are used",
         ),
-        (sum(number > 1 for number in people.values()), "captions stand with several identities"),
-        (sum(number == 1 for number in images.values()), "identities have one image only"),
+        (
+            sum(number > 1 for number in people.values()),
+            ("caption stands", "captions stand"),
+            "with several identities",
+        ),
+        (
+            sum(number == 1 for number in images.values()),
+            ("identity has", "identities have"),
+            "one image only",
+        ),
     ]
-    return [f"{number} {statement}" for number, statement in found if number]
+    return [f"{n} {one if n == 1 else many} {rest}" for n, (one, many), rest in found if n]
 
 
 def _frame(form: Format, rows: list[tuple[int, str, list[str]]]) -> pd.DataFrame:
