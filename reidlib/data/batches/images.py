@@ -263,15 +263,13 @@ class DeviceImages:
             )
         self._pixels = DevicePixels(images, device)
         self.device = self._pixels.device
-        self.height, self.width = images.shape[1:3]
-        # x / 255 normalized is x * scale + shift. Both are spread out over one image, so that the
-        # arithmetic runs over contiguous memory instead of stopping at every third value.
+        # x / 255 normalized is x * scale + shift. Both are spread out over a row of pixels, so that
+        # the arithmetic does not stop at every third value, and they stay in the fastest cache.
         mean64, std64 = (torch.tensor(values, dtype=torch.float64) for values in (mean, std))
-        self._scale = self._spread(1.0 / (255.0 * std64))
-        self._shift = self._spread(-mean64 / std64)
-
-    def _spread(self, values: Tensor) -> Tensor:
-        return values.to(self.device, torch.float32).repeat(self.height, self.width, 1)
+        self._scale, self._shift = (
+            values.to(self.device, torch.float32).repeat(images.shape[2])
+            for values in (1.0 / (255.0 * std64), -mean64 / std64)
+        )
 
     def __len__(self) -> int:
         return len(self._pixels)
@@ -314,8 +312,8 @@ class DeviceImages:
         """As `batch`, with the random choices given: see `draw`. None leaves that step out."""
         images = self._pixels.take(index, flips, tops, lefts, crop_pad)
         # Out of uint8 for the first time, so that what was moved so far was a quarter of the size.
-        normalized = images.float().mul_(self._scale).add_(self._shift)
-        return normalized.permute(0, 3, 1, 2)
+        rows = images.float().flatten(2).mul_(self._scale).add_(self._shift)  # (B, h, 3 w)
+        return rows.view(images.shape).permute(0, 3, 1, 2)
 
 
 def _all_at_once(
