@@ -96,7 +96,7 @@ def test_likely_reasons_stand_below_what_they_are_about():
     assert html.count("<ul>") == 1 and html.count("<li>") == 3 and html.count("&lt;short&gt;") == 1
     places = [html.index(plain(c.statement)[:30]) for c in (second, third, first)]
     assert sorted(places) == places
-    assert places[1] < html.index("Likely reason of these:") < places[2]
+    assert places[1] < html.index("Likely reason of these") < places[2]
 
 
 def results() -> list[ClaimResult]:

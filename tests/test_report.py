@@ -391,7 +391,12 @@ def test_index_leads_with_the_answer(tmp_path: Path) -> None:
     )
     assert "Synthetic data." in answer
     assert 'href="imgnet.html#claim-worse">says worse &lt;x&gt;</a>' in contradicted
-    assert text_of_html(contradicted).count("Likely reason: a branch &lt;never&gt; learns") == 1
+    assert (
+        text_of_html(contradicted).count(
+            "Likely reason , measured in profile study: a branch &lt;never&gt; learns"
+        )
+        == 1
+    )
     # What has a reason stands before what has none, whatever the paper's order.
     assert contradicted.index("a branch") < contradicted.index("says contradicted")
     assert "measured −3.0 points, interval −5.0 to −1.0" in contradicted

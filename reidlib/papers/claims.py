@@ -14,7 +14,8 @@ the column differs from the claim's.
 A `[[reason]]` says why the procedural world contradicts some of them, where that was looked for:
 
     claims   their ids
-    likely   the likely reason, with what was measured; it is shown with those that are contradicted
+    likely   the likely reason, with what was measured in profile study; shown with those of them
+             that are contradicted
 """
 
 from collections.abc import Iterable, Mapping, Sequence

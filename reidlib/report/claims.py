@@ -69,7 +69,7 @@ def _likely(reasons: Sequence[str]) -> str:
     )
     return (
         "<p><strong>Why some are contradicted</strong>, as far as that was looked for: likely "
-        f'reasons, with what was measured.</p>\n<ol class="notes">\n{items}\n</ol>'
+        f'reasons, with what was measured in profile study.</p>\n<ol class="notes">\n{items}\n</ol>'
     )
 
 

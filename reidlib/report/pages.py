@@ -164,7 +164,11 @@ def _decided(title: str, claims: Iterable[ClaimResult]) -> list[str]:
         lines += [f"- {title}: {_said(c)} ({_numbers(c)})" for c in found]
         if likely:
             those = " of these" if len(found) > 1 else ""
-            lines += ["", f"  *Likely reason{those}:* {escaped(plain(likely))}", ""]
+            lines += [
+                "",
+                f"  *Likely reason{those}*, measured in `study`: {escaped(plain(likely))}",
+                "",
+            ]
     return lines
 
 
@@ -216,7 +220,7 @@ def _likely(results: PaperResults) -> list[str]:
     found = [(text, len(claims)) for text, claims in groups if text]
     if not found:
         return []
-    lines = ["Why some are contradicted, as far as that was looked for:", ""]
+    lines = ["Why some are contradicted, as far as that was looked for in `study`:", ""]
     for text, number in found:
         of = f" ({number} claims)" if number > 1 else ""
         lines.append(f"- {escaped(plain(text))}{of}")
