@@ -147,7 +147,7 @@ def test_what_came_along_says_what_trains_it_and_that_does(
 
     def trained() -> list[str]:
         with pytest.raises(SystemExit) as ended:
-            main([command, "--data", str(data), *arguments])
+            main([command, *arguments])
         assert ended.value.code == 0 and "2 of 2 runs are finished" in capsys.readouterr().out
         return [path.parent.name for path in session.folder.glob("runs/*/model.safetensors")]
 

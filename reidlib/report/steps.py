@@ -124,15 +124,17 @@ def not_trained(
         f"python -m reidlib run --profile {session.profile} --papers {experiment.paper} "
         f"--row {row} --dataset {experiment.dataset} --seeds 1"
     )
+    if session.data is not None:
+        command += f" --data {shlex.quote(str(session.data))}"
+    if session.world_seed:
+        command += f" --world-seed {session.world_seed}"
+    if session.results != project_root() / "results":
+        command += f" --results {shlex.quote(str(session.results))}"
     if session.store.load_reference(key_of(session, experiment)) is None:
         why = f"{what} has not been trained here in this profile yet."
     else:
         why = f"{what}: the numbers came along with the project, the weights did not."
         command += " --with-weights"
-    if session.world_seed:
-        command += f" --world-seed {session.world_seed}"
-    if session.results != project_root() / "results":
-        command += f" --results {shlex.quote(str(session.results))}"
     return Html(
         f"<p>{why} To look inside, train it and write the report again: "
         f"<code>{escape(command)}</code></p>"
