@@ -284,6 +284,8 @@ def test_the_notebook_runs_through_where_data_and_runs_are_missing(session, tmp_
         "icfg-pedes is left out",
         "SSAN on CUHK-PEDES has not been trained here in this profile yet.",
         "CUHK-PEDES: not run; ICFG-PEDES: not run.",
-        "SSAN has not been trained in this profile yet.",
+        "SSAN has not been trained here in this profile yet.",
+        "python -m reidlib run --profile smoke --papers ssan --row ssan --dataset cuhk-pedes",
+        "There are no weights to look into, see above.",
     ):
         assert text in page, text
