@@ -25,6 +25,7 @@ TINY = {
     "search": ("--threads", "1"),
     "end_to_end": ("--paper", "gla", "--profiled-epochs", "1"),
     "budget": ("--paper", "gla"),
+    "night": ("--paper", "gla", "--every", "10"),
     "bilinear_pooling": ("--batch", "1", "--map", "2", "2"),
     "group_norm": ("--batch", "2"),
     "five_branches": ("--batch", "2",),
@@ -135,8 +136,20 @@ def test_a_budget_without_a_number_of_steps_is_refused(run):
         run("budget", "--profile", "paper", "--paper", "ssan")
 
 
+def _night(found: dict) -> None:
+    planned = driver.experiments("gla", "smoke", 1)
+    assert found["profile"] == "smoke" and found["trained"] == {
+        "pretraining": 1, "gla": -(-len(planned) // 10),
+    }  # fmt: skip
+    assert found["trainings"] == len(planned) + 1
+    assert found["core_hours"].keys() == found["trained"].keys()
+    beside = (found["drawing_s"] + found["preparing_s"]) / 3600
+    hours = sum(found["core_hours"].values()) / found["jobs"] + beside
+    assert found["hours"] == pytest.approx(hours, abs=2e-3) and found["preparing_s"] > 0
+
+
 _CHECKS = {
-    "budget": _budget,
+    "budget": _budget, "night": _night,
     "five_branches": _five_branches,
     "training": _training,
     "evaluation": _evaluation,

@@ -17,6 +17,9 @@ from torch.nn.utils.rnn import PackedSequence
 from reidlib.devices import in_fp32
 from reidlib.models.parts.packing import reversed_words
 
+_through_sigmoid = torch.ops.aten.sigmoid_backward  # gradient, output -> gradient of the input
+_through_tanh = torch.ops.aten.tanh_backward
+
 
 def word_states(lstm: nn.LSTM, x: Tensor, batch_sizes: Tensor) -> Tensor:
     """States of every word, forward and backward direction: float (2, words, H).
@@ -41,10 +44,8 @@ def word_states(lstm: nn.LSTM, x: Tensor, batch_sizes: Tensor) -> Tensor:
             )
             for side in ("", "_reverse")
         )
-        gates = torch.stack((ahead, back.index_select(0, turn)))
         weight = torch.stack((lstm.weight_hh_l0, lstm.weight_hh_l0_reverse))
-        h = _Recurrence.apply(gates, weight, batch_sizes)
-        return torch.stack((h[0], h[1].index_select(0, turn)))
+        return _Recurrence.apply(ahead, back, weight, turn, batch_sizes)
 
 
 def row_maxima(e: Tensor, slots: Tensor) -> Tensor:
@@ -71,24 +72,30 @@ def attended_row_maxima(e: Tensor, s: Tensor, slots: Tensor) -> Tensor:
 
 
 class _Recurrence(torch.autograd.Function):
-    """States (2, words, H) of an LSTM in two directions, each in its own packed order.
+    """States (2, words, H) of every word by an LSTM in two directions.
 
-    x (2, words, 4H): the words' part of the gates, in PyTorch's order i, f, g, o; weight
-    (2, 4H, H): the recurrent weights; sizes (steps,): rows still running at each step.
+    ahead, back (words, 4H): the words' part of the gates, in PyTorch's order i, f, g, o; weight
+    (2, 4H, H): the recurrent weights; turn (words,): where each row's words stand in reverse order,
+    which is how the second direction reads them; sizes (steps,): rows still running at each step.
 
         i, f, o = sigmoid;  g = tanh;  c' = f c + i g;  h' = o tanh(c')
+
+    Rows are turned in here, so that neither way costs a copy more than the gates need anyway: to
+    turn twice is to turn back.
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, sizes: Tensor) -> Tensor:
+    def forward(
+        ctx, ahead: Tensor, back: Tensor, weight: Tensor, turn: Tensor, sizes: Tensor
+    ) -> Tensor:
         H, steps = weight.shape[2], sizes.tolist()
-        gates = torch.empty_like(x)
-        h, c, squashed = (x.new_empty(2, x.shape[1], H) for _ in range(3))
-        state = cell = x.new_zeros(2, steps[0], H)
+        gates = torch.stack((ahead, back.index_select(0, turn)))
+        h, c, squashed = (gates.new_empty(2, len(ahead), H) for _ in range(3))
+        state = cell = gates.new_zeros(2, steps[0], H)
         across = weight.transpose(1, 2)
-        pieces = zip(*(v.split(steps, 1) for v in (x, gates, h, c, squashed)), steps, strict=True)
-        for x_t, gates_t, h_t, c_t, squashed_t, rows in pieces:
-            torch.baddbmm(x_t, state[:, :rows], across, out=gates_t)
+        pieces = zip(*(v.split(steps, 1) for v in (gates, h, c, squashed)), steps, strict=True)
+        for gates_t, h_t, c_t, squashed_t, rows in pieces:
+            gates_t.baddbmm_(state[:, :rows], across)
             gates_t[..., : 2 * H].sigmoid_()
             i, f, g, o = gates_t.chunk(4, 2)
             g.tanh_()
@@ -97,36 +104,45 @@ class _Recurrence(torch.autograd.Function):
             torch.tanh(c_t, out=squashed_t)
             torch.mul(o, squashed_t, out=h_t)
             state, cell = h_t, c_t
-        ctx.save_for_backward(weight, sizes, gates, h, c, squashed)
-        return h
+        ctx.save_for_backward(weight, turn, sizes, gates, h, c, squashed)
+        return _turned(h, turn)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        weight, sizes, gates, h, c, squashed = ctx.saved_tensors
-        steps = sizes.tolist()
-        i, f, g, o = gates.chunk(4, 2)
-        # A gate's gradient is that of the cell, or of the state for o, times a factor that is
-        # known beforehand; the factors take the place of the gradients they are turned into.
-        out = torch.empty_like(gates)
-        for piece, factor in zip(
-            out.chunk(4, 2),
-            (g * i * (1 - i), _before(c, steps) * f * (1 - f), i * (1 - g * g), squashed * o),
-            strict=True,
-        ):
-            piece.copy_(factor)
-        out.chunk(4, 2)[3].mul_(1 - o)
-        to_cell = o * (1 - squashed * squashed)
+        weight, turn, sizes, gates, h, c, squashed = ctx.saved_tensors
+        H, steps, grad = weight.shape[2], sizes.tolist(), _turned(grad, turn)
+        out, before = torch.empty_like(gates), _before(c, steps)
         flow, cell = (torch.zeros_like(h[:, : steps[0]]) for _ in range(2))
-        pieces = zip(*(v.split(steps, 1) for v in (grad, out, to_cell, f)), steps, strict=True)
-        for grad_t, out_t, to_cell_t, f_t, rows in reversed(list(pieces)):
+        # Everything of one step at once, while it is in the cache: the words of all steps are not.
+        pieces = zip(
+            *(v.split(steps, 1) for v in (grad, out, gates, before, squashed)), steps, strict=True
+        )
+        for grad_t, out_t, gates_t, before_t, squashed_t, rows in reversed(list(pieces)):
+            i, f, g, o = gates_t.chunk(4, 2)
+            to_i, to_f, to_g, to_o = out_t.chunk(4, 2)
             state = flow[:, :rows].add_(grad_t)
-            cell_t = cell[:, :rows].addcmul_(state, to_cell_t)
-            out_t.unflatten(2, (4, -1))[:, :, :3].mul_(cell_t[:, :, None])
-            out_t.chunk(4, 2)[3].mul_(state)
-            cell_t.mul_(f_t)
+            cell_t = cell[:, :rows].add_(_through_tanh(state * o, squashed_t))
+            torch.mul(cell_t, g, out=to_i)
+            torch.mul(cell_t, before_t, out=to_f)
+            torch.mul(cell_t, i, out=to_g)
+            torch.mul(state, squashed_t, out=to_o)
+            to_if = out_t[..., : 2 * H]
+            _through_sigmoid(to_if, gates_t[..., : 2 * H], grad_input=to_if)
+            _through_tanh(to_g, g, grad_input=to_g)
+            _through_sigmoid(to_o, o, grad_input=to_o)
+            cell_t.mul_(f)
             torch.bmm(out_t, weight, out=state)
-        return out, out.transpose(1, 2) @ _before(h, steps), None
+        to_weight = out.transpose(1, 2) @ _before(h, steps)
+        return out[0], out[1].index_select(0, turn), to_weight, None, None
+
+
+def _turned(states: Tensor, turn: Tensor) -> Tensor:
+    """(2, words, n) with the second direction's words in reverse order."""
+    made = torch.empty_like(states, memory_format=torch.contiguous_format)
+    made[0] = states[0]
+    torch.index_select(states[1], 0, turn, out=made[1])
+    return made
 
 
 def _before(states: Tensor, steps: Sequence[int]) -> Tensor:
