@@ -8,8 +8,8 @@ few and of all sizes, are all trained. Everything runs as in `python -m reidlib 
 processes, as many at a time as there are cores, from the procedural world, and nothing that was
 kept counts as finished. Before that, a few steps on each dataset of each paper read and decode it,
 which a night does once: that is `preparing_s`, counted as it is, as is the drawing of what of the
-world was not there. `hours` is what all of it would take; `core_hours` is by paper. Of the demo that
-is known after three minutes, of `study` after half an hour. The last line is JSON.
+world was not there. `hours` is what all of it would take; `core_hours` is by paper. For the demo it
+is known after three minutes, for `study` after half an hour. The last line is JSON.
 """
 
 import tempfile
