@@ -149,7 +149,8 @@ def _night(found: dict) -> None:
 
 
 _CHECKS = {
-    "budget": _budget, "night": _night,
+    "budget": _budget,
+    "night": _night,
     "five_branches": _five_branches,
     "training": _training,
     "evaluation": _evaluation,
