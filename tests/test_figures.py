@@ -65,7 +65,7 @@ def kinds(html: Html) -> list[str]:
 
 
 def texts(html: Html, where: str) -> list[str]:
-    found = re.findall(rf'<span class="{where}">([^<]*)</span>', html.html)
+    found = re.findall(rf'<span class="{where}"[^>]*>([^<]*)</span>', html.html)
     return [text.replace("\N{WORD JOINER}", "") for text in found]
 
 

@@ -33,6 +33,7 @@ _WIDE = 14  # what a page has room for, in columns of numbers
 _ROOM = {"flag": 0.5, "text short": 1.5, "text": 3.0}  # what settings take of it
 # What a cell's class means where no style sheet applies.
 _LEFT = ' align="left" style="text-align:left"'
+_TAG = ' style="border:1px solid;padding:0 0.35em"'
 _CENTER = ' align="center" style="text-align:center"'
 _RIGHT = ' align="right"'
 _DASH = '<span class="off" role="img" aria-label="none">–</span>'
@@ -62,7 +63,7 @@ def published_table(filled: FilledTable, *, synthetic: bool, csv: str | None = N
         body.append(f"<tbody>\n{lines}\n</tbody>")
     caption = f"<strong>Table {table.number}.</strong> {marked(table.title)}"
     if synthetic and table.metrics and table.of_data:
-        caption += ' <span class="tag">synthetic data</span>'
+        caption += f' <span class="tag"{_TAG}>synthetic data</span>'
     details = [f"{c}: {v} in all rows." for c, v in shown.constant.items()]
     if table.ap_kind:
         details.append(f"mAP of the {table.ap_kind} kind.")

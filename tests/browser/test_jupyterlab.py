@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 import pytest
 from chromium import CONTRASTS, TABLES, check_tables, opened
 from lab import Lab, jupyterlab, problems
 
 from reidlib.arguments import PAPERS
 from reidlib.papers.driver import get_paper
+from reidlib.report.figures.galleries import gallery
 
 # Running all six would take minutes: a text and an image method are run, and the first notebook.
 RUN = ("00_start_here", "02_ssan", "03_gla")
@@ -23,6 +25,14 @@ from reidlib.report.verdicts import LOOKS, bar, label
 
 labels = "".join(f"<p>{label(kind)}</p>" for kind in LOOKS)
 Html(f'<div class="reid">{labels}{bar(dict.fromkeys(LOOKS, 3))}</div>')
+"""
+PLACES = """
+() => [...document.querySelectorAll(".picture")].map(picture => Object.fromEntries(
+  ["over", "img", "under"].map(part => {
+    const found = picture.querySelector(part === "img" ? part : "." + part);
+    const {top, bottom, left, right} = found.getBoundingClientRect();
+    return [part, {top, bottom, left, right, middle: (left + right) / 2}];
+  })))
 """
 SENTENCE = "a woman with long hair wears a red jacket and blue jeans"
 
@@ -127,3 +137,24 @@ def test_tables_hold_where_nothing_was_run(
     with opened(browser, **DESK) as (page, _):
         lab.show(page, executed.name)
         assert check_tables(page.evaluate(TABLES), cue=False) >= 2
+
+
+def test_pictures_stand_beside_each_other_where_nothing_was_run(browser: Any, lab: Lab) -> None:
+    """Each with its number over it and its score under it, without any style sheet."""
+    images = [np.full((48, 16, 3), shade, np.uint8) for shade in (40, 120, 200)]
+    found = gallery("a man", images, [True, False, True], scores=[0.9, 0.8, 0.7])
+    output = nbformat.v4.new_output("display_data", {"text/html": found._repr_html_()})
+    cell = nbformat.v4.new_code_cell("", outputs=[output])
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), lab.folder / "elsewhere.ipynb")
+    with opened(browser, **DESK) as (page, _):
+        lab.show(page, "elsewhere.ipynb")
+        shown = page.evaluate(PLACES)
+    assert len(shown) == 3
+    assert len({place["img"]["top"] for place in shown}) == 1
+    for place, following in zip(shown, [*shown[1:], None], strict=True):
+        assert place["over"]["bottom"] <= place["img"]["top"]
+        assert place["img"]["bottom"] <= place["under"]["top"]
+        for text in ("over", "under"):
+            assert place["img"]["left"] <= place[text]["middle"] <= place["img"]["right"]
+        if following is not None:
+            assert place["img"]["right"] < following["img"]["left"]

@@ -180,6 +180,13 @@ def encoded(image: np.ndarray, *, lossy: bool = False) -> str:
     return data_uri(buffer.getvalue(), "image/png")
 
 
+# JupyterLab drops the stylesheet of a notebook that was executed elsewhere, and keeps this.
+_PLAIN = (
+    f' style="display:inline-block;width:{PICTURE}px;margin-right:8px;vertical-align:bottom;'
+    'text-align:center"'
+)
+
+
 def picture(
     image: np.ndarray,
     alt: str,
@@ -194,11 +201,11 @@ def picture(
     kind: "" | "good" | "wrong" | "meant" | "left-out"; the frame is solid, dashed, double, dotted.
     """
     above, below = (
-        f'<span class="{where}">{escape(text)}</span> ' if text else ""
+        f'<span class="{where}" style="display:block">{escape(text)}</span> ' if text else ""
         for where, text in (("over", over), ("under", under))
     )
     return (
-        f'<span class="{f"picture {kind}".strip()}">{above}'
+        f'<span class="{f"picture {kind}".strip()}"{_PLAIN}>{above}'
         f'<img alt="{escape(alt)}" width="{PICTURE}" src="{encoded(image, lossy=lossy)}"> '
         f"{below}</span>"
     )
