@@ -19,6 +19,8 @@ from reidlib.report.figures.galleries import gallery
 RUN = ("00_start_here", "02_ssan", "03_gla")
 STORED = [paper for paper in PAPERS if Path(get_paper(paper).ABOUT.notebook).stem not in RUN]
 DESK = {"viewport": {"width": 1440, "height": 900}}
+# Without it JupyterLab asks which kernel to take, and waits.
+KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 LOOKS = """
 from reidlib.report import Html
 from reidlib.report.verdicts import LOOKS, bar, label
@@ -114,9 +116,7 @@ def test_verdicts_follow_the_theme_and_not_the_system(
     browser: Any, lab: Lab, system: str, theme: str
 ) -> None:
     cells = [nbformat.v4.new_code_cell(LOOKS)]
-    # Without it JupyterLab asks which kernel to take, and waits.
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    notebook = nbformat.v4.new_notebook(cells=cells, metadata=kernel)
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata=KERNEL)
     nbformat.write(notebook, lab.folder / "looks.ipynb")
     with opened(browser, **DESK, color_scheme=system) as (page, _):
         lab.show(page, "looks.ipynb")
@@ -145,7 +145,8 @@ def test_pictures_stand_beside_each_other_where_nothing_was_run(browser: Any, la
     found = gallery("a man", images, [True, False, True], scores=[0.9, 0.8, 0.7])
     output = nbformat.v4.new_output("display_data", {"text/html": found._repr_html_()})
     cell = nbformat.v4.new_code_cell("", outputs=[output])
-    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), lab.folder / "elsewhere.ipynb")
+    notebook = nbformat.v4.new_notebook(cells=[cell], metadata=KERNEL)
+    nbformat.write(notebook, lab.folder / "elsewhere.ipynb")
     with opened(browser, **DESK) as (page, _):
         lab.show(page, "elsewhere.ipynb")
         shown = page.evaluate(PLACES)
