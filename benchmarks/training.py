@@ -21,7 +21,7 @@ the time that drawing alone takes (`draw`) over the loop's, as the difference of
 would drown in their noise. All are measured by turns; the shares are medians over turns. On a GPU
 all run in bf16 autocast, channels last. MFU: floating-point operations of a step (torch's counter:
 products and convolutions) over its time and the GPU's peak, left out where that is not known (as on
-all CPUs). On the CPU the paper's size runs with batches of 16, unless --batch says otherwise.
+all CPUs). On the CPU the paper's size runs with batches of 12, unless --batch says otherwise.
 --trace adds where the time of a step and of its encoders goes, by kind of operation. The last line
 is JSON.
 """
@@ -37,7 +37,7 @@ from reidlib.arguments import PAPERS
 from reidlib.gpu_check.steps import encoders, main_experiment, peak_tflops, set_up, step_flops
 from reidlib.train import Compute
 
-ON_CPU, QUICK = 16, 8  # images of a batch
+ON_CPU, QUICK = 12, 8  # images of a batch
 
 
 def measure(
