@@ -37,7 +37,9 @@ class ThisInterpreter(AsyncKernelManager):
     @property
     def kernel_spec(self) -> KernelSpec:
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        argv += ["--log-level=ERROR"]
+        # Before a kernel is asked to stop it is interrupted, and says now and then that this was an
+        # error. What goes wrong in a cell comes as a message, not by this log.
+        argv += ["--log-level=CRITICAL"]
         return KernelSpec(argv=argv, display_name="Python 3", language="python")
 
 
