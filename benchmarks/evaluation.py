@@ -41,7 +41,7 @@ from reidlib.models.imgnet import ImageCodes, TextCodes
 from reidlib.models.parts.codes import fuse
 
 CASES = ("market1501", "msmt17", "cuhk-pedes", "icfg-pedes")
-# of the queries, on the CPU: all of them would take half an hour
+# of the queries, on a CPU, so that all cases end within five minutes
 CPU_SHARES = {"msmt17": 0.25, "icfg-pedes": 0.125}
 # persons, cameras, queries, their images, distractors, boxes that count for nothing
 IMAGE_SETS = {
